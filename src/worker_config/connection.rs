@@ -1,0 +1,89 @@
+//! How a worker reaches a RocketMQ cluster, and the connection worker's own role.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A RocketMQ cluster as a worker sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Name servers as `host:port`; may be empty only when [`name_server_domain`](Self::name_server_domain) is set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_servers: Vec<String>,
+    /// URL that serves the name server list over HTTP as `host:port;host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_server_domain: Option<String>,
+    /// RocketMQ namespace: topics and groups become `instanceId%name` on the broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// Files that hold the credentials; none means no ACL. Re-read when they change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<CredentialFiles>,
+    /// TLS settings; none means plain TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+    /// Advertised broker address (`host:port`) to the address that is reachable from here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub broker_addresses: BTreeMap<String, String>,
+}
+
+/// Paths of mounted credential files. A trailing line break in a file is not part of the value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialFiles {
+    /// File of the access key (ACL 1.0) or user name (ACL 2.0).
+    pub access_key: String,
+    /// File of the secret key or password.
+    pub secret_key: String,
+    /// File of a temporary credential's security token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_token: Option<String>,
+}
+
+/// TLS settings with paths of mounted PEM files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsFiles {
+    /// File of the certificate authorities to trust; none means the image's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// File of the client certificate chain; needs [`client_key`](Self::client_key).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<String>,
+    /// File of the client certificate's private key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<String>,
+    /// Name to verify instead of the host that is dialled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Accept any certificate: for tests only.
+    #[serde(default)]
+    pub insecure_skip_verify: bool,
+}
+
+/// Role of a connection worker: test the cluster and report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConnectionConfig {
+    /// The cluster to test.
+    pub cluster: ClusterConfig,
+    /// What the connection is used for; decides which permissions a topic must have.
+    pub usage: Usage,
+    /// Topics that must exist; empty means all that are not system topics.
+    #[serde(default)]
+    pub topics: Vec<String>,
+    /// Seconds between two tests of the cluster.
+    pub test_interval_seconds: u64,
+}
+
+/// Direction in which a connection may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Usage {
+    /// Messages are read from the cluster.
+    Source,
+    /// Messages are written to the cluster.
+    Target,
+    /// Both.
+    SourceAndTarget,
+}
