@@ -139,7 +139,8 @@ EOF
   case $VERSION in
     4.*) [ "$VARIANT" != acl ] || write_acl_1 ;;
     *)
-      printf 'timerWheelEnable=true\ntimerMaxDelaySec=259200\n' >> "$BROKER_HOME/conf/broker.conf"
+      # The timer wheel (37 MB) is written out every second by default, which keeps an idle broker at 18 % of a core.
+      printf 'timerWheelEnable=true\ntimerMaxDelaySec=259200\ntimerFlushIntervalMs=20000\n' >> "$BROKER_HOME/conf/broker.conf"
       [ "$VARIANT" != acl ] || write_acl_2
       [ -z "$HAS_PROXY" ] || write_proxy_configuration
       ;;
