@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the project's Dockerfile without a Docker engine and loads the image into the test cluster's containerd.
-#   image-build.sh [TAG]       default: rocketmq-connector-test.local/rocketmq-connector:test
+#   image-build.sh [TAG [CONTEXT]]       default: rocketmq-connector-test.local/rocketmq-connector:test and this repository
 # There is no registry to pull from: the build stage's base, rust:VERSION-bookworm, is made here, under that very name,
 # from Debian packages and the machine's own Rust toolchain. The crates and the build's target folder are kept in the
 # cache folder, so a second build compiles only what changed.
@@ -8,6 +8,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 TAG=${1:-$IMAGE_PREFIX/rocketmq-connector:test}
+CONTEXT=${2:-$REPOSITORY}
 BASE=docker.io/library/rust:$RUST_VERSION-$DEBIAN_RELEASE
 BUILD_CACHE=$CACHE/image-build
 SCRATCH=$(mktemp -d)
@@ -15,7 +16,7 @@ trap 'rm -rf "$SCRATCH"' EXIT
 exec 7> "$CACHE/.image-build.lock"
 flock 7
 
-b() { buildah --root "$CACHE/buildah" --runroot "$SOCKETS-buildah" --storage-driver overlay "$@"; }
+BUILDAH=(nice -n 5 buildah --root "$CACHE/buildah" --runroot "$SOCKETS-buildah" --storage-driver overlay)
 
 # The layout of the public image matters little; that cargo, rustc and a C compiler are on PATH is enough.
 make_base() {
@@ -33,22 +34,20 @@ make_base() {
   cp -a "$sysroot/bin" "$sysroot/lib" "$SCRATCH/local/"
   rm -rf "$SCRATCH/local/lib/rustlib/src"
   printf 'FROM scratch\nADD root.tar /\nCOPY local /usr/local\nENV CARGO_HOME=/usr/local/cargo\nCMD ["bash"]\n' > "$SCRATCH/Dockerfile"
-  nice -n 10 buildah --root "$CACHE/buildah" --runroot "$SOCKETS-buildah" --storage-driver overlay \
-    bud -q --isolation chroot -t "$BASE" "$SCRATCH" > /dev/null
+  "${BUILDAH[@]}" bud -q --isolation chroot -t "$BASE" "$SCRATCH" > /dev/null
   rm -rf "$SCRATCH/local" "$SCRATCH/root.tar"
 }
 
 command -v buildah > /dev/null || die "buildah is not installed; run install.sh image-tools"
-b inspect --type image "$BASE" > /dev/null 2>&1 || make_base
+"${BUILDAH[@]}" inspect --type image "$BASE" > /dev/null 2>&1 || make_base
 mkdir -p "$BUILD_CACHE/registry" "$BUILD_CACHE/target"
 step "image $TAG: building"
 # The machine's CA bundle is mounted for cargo's downloads only: the image gets Debian's own.
-nice -n 5 buildah --root "$CACHE/buildah" --runroot "$SOCKETS-buildah" --storage-driver overlay \
-  bud --isolation chroot --pull=never --no-cache -t "$TAG" \
+"${BUILDAH[@]}" bud --isolation chroot --pull=never --no-cache -t "$TAG" \
   -v "$BUILD_CACHE/registry:/usr/local/cargo/registry" -v "$BUILD_CACHE/target:/build/target" \
-  -v /etc/ssl/certs/ca-certificates.crt:/run/build-ca.crt:ro --env CARGO_HTTP_CAINFO=/run/build-ca.crt \
-  "$REPOSITORY" > "$SCRATCH/build.log" 2>&1 || { tail -n 40 "$SCRATCH/build.log" >&2; die "the image build failed"; }
-b push -q "$TAG" "docker-archive:$SCRATCH/image.tar:$TAG"
+  -v /etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt:ro \
+  "$CONTEXT" > "$SCRATCH/build.log" 2>&1 || { tail -n 40 "$SCRATCH/build.log" >&2; die "the image build failed"; }
+"${BUILDAH[@]}" push -q "$TAG" "docker-archive:$SCRATCH/image.tar:$TAG"
 [ -z "${OUTPUT:-}" ] || cp "$SCRATCH/image.tar" "$OUTPUT"
 if [ -S "$SOCKETS/containerd.sock" ]; then ctr -a "$SOCKETS/containerd.sock" -n k8s.io images import "$SCRATCH/image.tar" > /dev/null; fi
 step "image $TAG: $(($(stat -c %s "$SCRATCH/image.tar") / 1024 / 1024)) MiB"
