@@ -1,0 +1,241 @@
+//! Role binding: an input, an output, or both, on one client.
+//!
+//! ```text
+//! app ◂─ input ◂─ Consumer ─┐
+//!                           ├─ Client ── RocketMQ
+//! caller ─▸ server ─▸ output ─▸ Producer ─┘
+//! ```
+//! The API answers from the start, so that callers get a reason instead of a refused connection; input and readiness wait
+//! until the cluster was reached with the credentials at hand.
+
+pub mod app;
+pub mod backoff;
+pub mod health;
+pub mod input;
+pub mod output;
+pub mod request;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::probe;
+use super::error::{Error, Result};
+use super::metrics::BindingMetrics;
+use super::report::Reporter;
+use super::server::http::Api;
+use super::{Context, config, server};
+use crate::rocketmq::{Client, Producer, ProducerConfig};
+use crate::worker_config::binding::BindingConfig;
+use crate::worker_config::report::{BindingReport, WorkerState};
+use health::{Health, Part};
+use input::Input;
+use output::Output;
+
+/// First and longest wait between two attempts to connect.
+const CONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// How long callers of the API may take for what they have begun when the worker drains.
+const API_DRAIN: Duration = Duration::from_secs(20);
+
+/// A binding that is ready to run.
+pub struct Binding {
+    context: Context,
+    config: Arc<BindingConfig>,
+    metrics: BindingMetrics,
+    health: Arc<Health>,
+    output: Arc<Output>,
+    input: Option<Arc<Input>>,
+    api: Option<(TcpListener, Arc<Api>)>,
+}
+
+impl Binding {
+    /// Prepares a binding; `listener` is the API's when there is an output.
+    ///
+    /// # Errors
+    /// The app's URL or a token file cannot be used.
+    pub fn new(context: Context, config: BindingConfig, listener: Option<TcpListener>) -> Result<Self> {
+        let (config, health) = (Arc::new(config), Arc::new(Health::default()));
+        let metrics = BindingMetrics::register(&context.metrics, &context.identity);
+        let reporter = &context.reporter;
+        let output = Output::new(Arc::clone(&config), metrics.output.clone(), reporter.clone(), Arc::clone(&health));
+        let output = Arc::new(output);
+        let input = config.input.clone().map(|input| {
+            Input::new(Arc::clone(&config), input, metrics.clone(), reporter.clone(), Arc::clone(&health)).map(Arc::new)
+        });
+        let api = match (&config.output, listener) {
+            (Some(settings), Some(listener)) => {
+                let token = settings.token_file.as_deref().map(config::TokenFile::open).transpose()?;
+                Some((listener, Arc::new(Api::new(Arc::clone(&output), token, settings.max_body_bytes))))
+            }
+            _ => None,
+        };
+        Ok(Self { input: input.transpose()?, context, config, metrics, health, output, api })
+    }
+
+    /// Runs until `token` is cancelled, then drains.
+    ///
+    /// # Errors
+    /// The API's listener failed, or the client refused the configuration.
+    pub async fn run(mut self, token: CancellationToken) -> Result<()> {
+        let api = self.api.take();
+        // The consumer, the API and the report end together, also when one of them fails.
+        let stop = token.child_token();
+        let serve = async {
+            let Some((listener, api)) = api else { return Ok(()) };
+            let served = server::serve(listener, api, stop.clone(), API_DRAIN).await;
+            stop.cancel();
+            served
+        };
+        let work = async {
+            let worked = self.work(&stop).await;
+            stop.cancel();
+            worked
+        };
+        let (served, worked, ()) = tokio::join!(serve, work, self.observe(&stop));
+        if let Some(producer) = self.output.set_producer(None) {
+            producer.shutdown().await;
+        }
+        if let Some(client) = worked? {
+            client.shutdown().await;
+        }
+        self.publish_report();
+        served
+    }
+
+    /// Builds a client and works with it, and again with a new one when certificates have changed. Gives back the last
+    /// client, which the API may still be using.
+    async fn work(&self, token: &CancellationToken) -> Result<Option<Client>> {
+        let mut last: Option<Client> = None;
+        while let Some(client) = self.build_client(token).await? {
+            if let Some(before) = last.replace(client.clone()) {
+                before.shutdown().await;
+            }
+            let session = token.child_token();
+            let retry = Notify::new();
+            let deliver = async {
+                let delivered = self.deliver(&client, &session, &retry).await;
+                session.cancel();
+                delivered
+            };
+            let watch = async {
+                let cluster = &self.config.cluster;
+                config::watch(cluster, &client, &self.context.reporter, &session, || retry.notify_one()).await;
+                session.cancel();
+            };
+            let (delivered, ()) = tokio::join!(deliver, watch);
+            delivered?;
+            if token.is_cancelled() {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
+    /// A client and its producer; waits for credential and certificate files that cannot be read yet.
+    async fn build_client(&self, token: &CancellationToken) -> Result<Option<Client>> {
+        loop {
+            let read = config::client_config(&self.config.cluster, &self.context.identity);
+            match read {
+                Ok(settings) => {
+                    let refused = |source| Error::RocketMq { what: "failed to build the client", source };
+                    let client = Client::new(settings).map_err(refused)?;
+                    let before = self.output.set_producer(self.build_producer(&client)?);
+                    if let Some(before) = before {
+                        before.shutdown().await;
+                    }
+                    return Ok(Some(client));
+                }
+                Err(error) => self.health.set(Part::Cluster, Some(error.report())),
+            }
+            if token.run_until_cancelled(tokio::time::sleep(config::POLL)).await.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn build_producer(&self, client: &Client) -> Result<Option<Producer>> {
+        let Some(output) = &self.config.output else { return Ok(None) };
+        let mut settings = ProducerConfig::new(&self.config.group);
+        settings.max_message_size = usize::try_from(output.max_body_bytes).unwrap_or(usize::MAX);
+        let refused = |source| Error::RocketMq { what: "failed to build the producer", source };
+        Producer::new(client, settings).map(Some).map_err(refused)
+    }
+
+    /// Connects, then delivers to the app until `session` ends.
+    async fn deliver(&self, client: &Client, session: &CancellationToken, retry: &Notify) -> Result<()> {
+        if !self.connect(client, session, retry).await {
+            return Ok(());
+        }
+        match &self.input {
+            Some(input) => Arc::clone(input).run(client, session).await?,
+            None => session.cancelled().await,
+        }
+        Ok(())
+    }
+
+    /// Tries until the cluster takes the credentials; false when `session` ends before. New credentials are tried at once.
+    async fn connect(&self, client: &Client, session: &CancellationToken, retry: &Notify) -> bool {
+        let mut wait = CONNECT.0;
+        let mut attempt = 1;
+        let trying = async {
+            while let Err(trouble) = probe(client).await {
+                tracing::warn!(attempt, reason = trouble.reason, error = trouble.message, "failed to connect to RocketMQ");
+                if attempt >= self.config.retries {
+                    self.health.set(Part::Cluster, Some(trouble));
+                } else {
+                    self.context.reporter.record_error(trouble);
+                }
+                attempt += 1;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(CONNECT.1),
+                    () = retry.notified() => wait = CONNECT.0,
+                }
+            }
+        };
+        let is_connected = session.run_until_cancelled(trying).await.is_some();
+        if is_connected {
+            self.health.clear(Part::Cluster);
+            self.health.connected();
+        }
+        is_connected
+    }
+
+    /// Keeps report and readiness up to date until `token` is cancelled.
+    async fn observe(&self, token: &CancellationToken) {
+        let reporter: &Reporter = &self.context.reporter;
+        loop {
+            self.publish_report();
+            match self.health.trouble() {
+                Some(trouble) => reporter.set_health(Some(trouble)),
+                None if self.health.is_connected() => reporter.set_health(None),
+                None => {}
+            }
+            if self.health.is_connected() {
+                self.context.gate.ready();
+            }
+            if token.run_until_cancelled(tokio::time::sleep(Duration::from_millis(500))).await.is_none() {
+                self.context.gate.wait("nothing any more: the worker drains and ends");
+                reporter.set_state(WorkerState::Draining, Some("finishing what is in flight".to_owned()));
+                return;
+            }
+        }
+    }
+
+    fn publish_report(&self) {
+        let BindingMetrics { input, output, redelivered, dead_lettered, lag, queues } = &self.metrics;
+        let in_flight = input.in_flight.get() + output.in_flight.get();
+        self.context.reporter.set_binding(BindingReport {
+            messages_in: input.sent.get(),
+            messages_out: output.sent.get(),
+            failed: input.failed.get() + output.failed.get(),
+            redelivered: redelivered.get(),
+            dead_lettered: dead_lettered.get(),
+            in_flight: u64::try_from(in_flight).unwrap_or(0),
+            lag: u64::try_from(lag.get()).ok(),
+            queues: u32::try_from(queues.get()).unwrap_or(0),
+        });
+    }
+}

@@ -1,0 +1,260 @@
+//! Reads what the operator mounted: the configuration file, and the credential, token and certificate files it names.
+//!
+//! The kubelet replaces mounted files by swapping a symbolic link, so files are read again every [`POLL`] and compared by
+//! content. A file that vanished or became empty changes nothing that runs: the values read before stay in use.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::error::{Error, Result};
+use super::report::Reporter;
+use crate::rocketmq::{Client, ClientConfig, Credentials, TlsConfig};
+use crate::worker_config::connection::{ClusterConfig, CredentialFiles, TlsFiles};
+use crate::worker_config::{Identity, WorkerConfig};
+
+/// Time between two looks at the mounted files.
+pub const POLL: Duration = Duration::from_secs(2);
+
+/// Reads the configuration file at `path`.
+///
+/// # Errors
+/// The file cannot be read, is not JSON of this version, or has an unknown field.
+pub fn load(path: &Path) -> Result<WorkerConfig> {
+    let text = fs::read_to_string(path).map_err(|source| Error::ReadConfig { path: path.to_owned(), source })?;
+    WorkerConfig::from_json(&text).map_err(|source| Error::ParseConfig { path: path.to_owned(), source })
+}
+
+/// Builds the client's configuration, reading every file that `cluster` names.
+///
+/// # Errors
+/// A file cannot be read, or a credential file is empty or not text.
+pub fn client_config(cluster: &ClusterConfig, identity: &Identity) -> Result<ClientConfig> {
+    let mut config = ClientConfig::new(cluster.name_servers.clone());
+    config.name_server_domain.clone_from(&cluster.name_server_domain);
+    config.namespace.clone_from(&cluster.instance_id);
+    config.credentials = read_credentials(cluster)?;
+    config.tls = cluster.tls.as_ref().map(read_tls).transpose()?;
+    config.broker_addresses.clone_from(&cluster.broker_addresses);
+    // Two clients of one group need two names, also when they run on one host (`dev`) or with one process id (pods).
+    let started = jiff::Timestamp::now().as_nanosecond();
+    config.instance_name = format!("{}.{}-{started:x}", identity.namespace, identity.name);
+    Ok(config)
+}
+
+/// Reads the credentials of a cluster; none when it has no access control.
+///
+/// # Errors
+/// A file cannot be read, is empty or is not text.
+pub fn read_credentials(cluster: &ClusterConfig) -> Result<Option<Credentials>> {
+    let Some(CredentialFiles { access_key, secret_key, security_token }) = &cluster.credentials else { return Ok(None) };
+    let access_key = read_secret("the access key", access_key)?.expose_secret().to_owned();
+    let secret_key = read_secret("the secret key", secret_key)?;
+    let security_token = security_token.as_ref().map(|path| read_secret("the security token", path)).transpose()?;
+    Ok(Some(Credentials { access_key, secret_key, security_token }))
+}
+
+fn read_tls(files: &TlsFiles) -> Result<TlsConfig> {
+    let read = |what, path: &Option<String>| path.as_ref().map(|path| read_file(what, path)).transpose();
+    Ok(TlsConfig {
+        ca_pem: read("the certificate authorities", &files.ca)?,
+        client_certificate_pem: read("the client certificate", &files.client_certificate)?,
+        client_key_pem: read("the client key", &files.client_key)?,
+        server_name: files.server_name.clone(),
+        insecure_skip_verify: files.insecure_skip_verify,
+    })
+}
+
+/// Reads a credential; trailing line breaks are not part of it.
+fn read_secret(what: &'static str, path: &str) -> Result<SecretString> {
+    let invalid = |why| Error::InvalidSecretFile { what, path: path.to_owned(), why };
+    let text = String::from_utf8(read_file(what, path)?).map_err(|_| invalid("it is not UTF-8 text"))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(invalid("it is empty")),
+        value => Ok(SecretString::from(value)),
+    }
+}
+
+fn read_file(what: &'static str, path: &str) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|source| Error::ReadSecretFile { what, path: path.to_owned(), source })
+}
+
+/// A token in a mounted file, read again when it is used and [`POLL`] has passed.
+pub struct TokenFile {
+    path: String,
+    newest: Mutex<(Instant, SecretString)>,
+}
+
+impl TokenFile {
+    /// Reads the token.
+    ///
+    /// # Errors
+    /// The file cannot be read, is empty or is not text.
+    pub fn open(path: &str) -> Result<Self> {
+        let token = read_secret("the token", path)?;
+        Ok(Self { path: path.to_owned(), newest: Mutex::new((Instant::now(), token)) })
+    }
+
+    /// The token; the one read before when the file cannot be read any more.
+    #[must_use]
+    pub fn get(&self) -> SecretString {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.0.elapsed() >= POLL {
+            match read_secret("the token", &self.path) {
+                Ok(token) => *newest = (Instant::now(), token),
+                Err(error) => {
+                    tracing::warn!(%error, "keeping the token read before");
+                    newest.0 = Instant::now();
+                }
+            }
+        }
+        newest.1.clone()
+    }
+}
+
+/// Watches the files of a cluster: changed credentials go to `client` at once. Returns when certificate files have changed,
+/// for then the client must be built anew, or when `token` is cancelled.
+pub async fn watch(
+    cluster: &ClusterConfig,
+    client: &Client,
+    reporter: &Reporter,
+    token: &CancellationToken,
+    on_credentials: impl Fn(),
+) {
+    let mut seen = Seen::new(cluster);
+    while token.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
+        match seen.look_again(cluster) {
+            Ok(Change::None) => {}
+            Ok(Change::Credentials(credentials)) => {
+                tracing::info!("credential files changed, the client uses the new ones");
+                client.set_credentials(credentials);
+                on_credentials();
+            }
+            Ok(Change::Certificates) => {
+                tracing::info!("certificate files changed, the client connects again");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "keeping the credentials and certificates read before");
+                reporter.record_error(error.report());
+            }
+        }
+    }
+}
+
+/// A digest of the content of every file that `cluster` names; none while one cannot be read.
+#[must_use]
+pub fn fingerprint(cluster: &ClusterConfig) -> Option<[u8; 64]> {
+    let credentials = credentials_digest(read_credentials(cluster).ok()?.as_ref());
+    let certificates = certificates_digest(cluster).ok()?;
+    <[u8; 64]>::try_from([credentials, certificates].concat()).ok()
+}
+
+enum Change {
+    None,
+    Credentials(Option<Credentials>),
+    Certificates,
+}
+
+/// Digests of what was read last, so that no secret value is kept twice.
+struct Seen {
+    credentials: Option<[u8; 32]>,
+    certificates: Option<[u8; 32]>,
+}
+
+impl Seen {
+    fn new(cluster: &ClusterConfig) -> Self {
+        let credentials = read_credentials(cluster).ok().map(|credentials| credentials_digest(credentials.as_ref()));
+        Self { credentials, certificates: certificates_digest(cluster).ok() }
+    }
+
+    fn look_again(&mut self, cluster: &ClusterConfig) -> Result<Change> {
+        let certificates = certificates_digest(cluster)?;
+        if self.certificates.replace(certificates) != Some(certificates) {
+            return Ok(Change::Certificates);
+        }
+        let credentials = read_credentials(cluster)?;
+        let digest = credentials_digest(credentials.as_ref());
+        let is_same = self.credentials.replace(digest) == Some(digest);
+        Ok(if is_same { Change::None } else { Change::Credentials(credentials) })
+    }
+}
+
+fn credentials_digest(credentials: Option<&Credentials>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    if let Some(Credentials { access_key, secret_key, security_token }) = credentials {
+        let token = security_token.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
+        for part in [access_key, secret_key.expose_secret(), token] {
+            digest.update(part.len().to_le_bytes());
+            digest.update(part);
+        }
+    }
+    digest.finalize().into()
+}
+
+fn certificates_digest(cluster: &ClusterConfig) -> Result<[u8; 32]> {
+    let mut digest = Sha256::new();
+    if let Some(tls) = &cluster.tls {
+        for path in [&tls.ca, &tls.client_certificate, &tls.client_key].into_iter().flatten() {
+            let content = read_file("a certificate", path)?;
+            digest.update(content.len().to_le_bytes());
+            digest.update(content);
+        }
+    }
+    Ok(digest.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(folder: &Path) -> ClusterConfig {
+        let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+        let credentials =
+            CredentialFiles { access_key: path("access"), secret_key: path("secret"), security_token: None };
+        ClusterConfig {
+            name_servers: vec!["127.0.0.1:9876".into()],
+            credentials: Some(credentials),
+            tls: Some(TlsFiles { ca: Some(path("ca")), ..TlsFiles::default() }),
+            ..ClusterConfig::default()
+        }
+    }
+
+    #[test]
+    fn notices_each_kind_of_change_once_and_survives_a_missing_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let cluster = cluster(folder.path());
+        for (name, text) in [("access", "user\n"), ("secret", "one\r\n"), ("ca", "pem")] {
+            write(name, text);
+        }
+        let mut seen = Seen::new(&cluster);
+        assert!(matches!(seen.look_again(&cluster), Ok(Change::None)));
+
+        write("secret", "two");
+        let Ok(Change::Credentials(Some(credentials))) = seen.look_again(&cluster) else { panic!("no change seen") };
+        assert_eq!((credentials.access_key.as_str(), credentials.secret_key.expose_secret()), ("user", "two"));
+        assert!(matches!(seen.look_again(&cluster), Ok(Change::None)));
+
+        fs::remove_file(folder.path().join("secret")).unwrap();
+        assert!(seen.look_again(&cluster).is_err());
+        write("secret", "two\n");
+        assert!(matches!(seen.look_again(&cluster), Ok(Change::None)), "a line break is not a change");
+
+        write("ca", "another");
+        assert!(matches!(seen.look_again(&cluster), Ok(Change::Certificates)));
+    }
+
+    #[test]
+    fn an_empty_secret_names_the_file_and_never_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("access"), "\n").unwrap();
+        let error = read_credentials(&cluster(folder.path())).unwrap_err();
+        assert!(error.to_string().contains("access cannot be used as the access key: it is empty"), "{error}");
+    }
+}

@@ -1,0 +1,95 @@
+//! Role connection: tests a RocketMQ cluster, reports, and tests again at the interval and when a mounted file changes.
+
+pub mod cluster;
+pub mod test;
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::{reported, rocketmq_report};
+use super::{Context, config};
+use crate::rocketmq::{Client, Error, ErrorKind};
+use crate::worker_config::ConnectionConfig;
+use crate::worker_config::report::{ConnectionReport, ReportedError, TestResult, WorkerState};
+
+/// Longest time until a failed test is repeated.
+const RETRY_FAILED: Duration = Duration::from_secs(15);
+
+/// A connection under test.
+pub struct Connection {
+    context: Context,
+    config: ConnectionConfig,
+}
+
+impl Connection {
+    /// Prepares the role; dials nothing yet.
+    #[must_use]
+    pub fn new(context: Context, config: ConnectionConfig) -> Self {
+        Self { context, config }
+    }
+
+    /// Tests until `token` is cancelled.
+    pub async fn run(&self, token: CancellationToken) {
+        let reporter = &self.context.reporter;
+        while let Some(report) = token.run_until_cancelled(test::run(&self.config, &self.context.identity)).await {
+            let trouble = first_failure(&report);
+            match &trouble {
+                Some(trouble) => self.context.gate.wait(trouble.message.clone()),
+                None => self.context.gate.ready(),
+            }
+            reporter.set_connection(report);
+            reporter.set_health(trouble.clone());
+            self.wait(trouble.is_some(), &token).await;
+        }
+        self.context.gate.wait("nothing any more: the worker ends");
+        reporter.set_state(WorkerState::Draining, None);
+    }
+
+    /// Waits for the next test: the interval, less when the last one failed, or a changed file.
+    async fn wait(&self, has_failed: bool, token: &CancellationToken) {
+        let interval = Duration::from_secs(self.config.test_interval_seconds.max(1));
+        let interval = if has_failed { interval.min(RETRY_FAILED) } else { interval };
+        let (started, files) = (Instant::now(), config::fingerprint(&self.config.cluster));
+        while started.elapsed() < interval && files == config::fingerprint(&self.config.cluster) {
+            let pause = config::POLL.min(interval.saturating_sub(started.elapsed()));
+            if token.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+/// The first failed item of a test as an error to report; its reason is the item's name with `Failed`.
+#[must_use]
+pub fn first_failure(report: &ConnectionReport) -> Option<ReportedError> {
+    let item = report.items.iter().find(|item| item.result == TestResult::Failed)?;
+    Some(reported(&format!("{}Failed", item.name), item.message.clone(), item.remedy.clone()))
+}
+
+/// Looks whether the cluster answers and takes the client's credentials.
+///
+/// # Errors
+/// It does not, with the reason and the remedy.
+pub async fn probe(client: &Client) -> Result<(), ReportedError> {
+    let admin = client.admin();
+    let cluster = admin.cluster().await.map_err(|error| rocketmq_report("failed to ask the name server", &error))?;
+    let Some(address) = cluster.brokers.iter().find_map(|broker| broker.addresses.values().next()) else {
+        let remedy = "start a broker, and check the name servers that it registers at (namesrvAddr)";
+        return Err(reported("NoBroker", "the name server knows no broker", remedy));
+    };
+    match admin.broker_version(address).await {
+        Ok(_) => Ok(()),
+        // The broker knows the user: only this question is not for everybody.
+        Err(error) if is_authorization(&error) => Ok(()),
+        Err(error) => Err(rocketmq_report("failed to ask the broker", &error)),
+    }
+}
+
+/// Whether a broker refused what was asked and not who asked. 4.9 says "Need admin permission" and "No default permission",
+/// 5.x says "has no permission"; a wrong signature or an unknown user is told in other words.
+#[must_use]
+pub fn is_authorization(error: &Error) -> bool {
+    let remark = error.remark().unwrap_or_default().to_ascii_lowercase();
+    error.kind() == ErrorKind::AccessDenied && remark.contains("permission")
+}

@@ -1,0 +1,151 @@
+//! The data plane: one worker process serves one custom resource, in the role that its configuration names.
+//!
+//! A worker never talks to the Kubernetes API and never gives up: whatever is missing (a broker, a topic, a secret file, the
+//! user's app) is waited for, reported on `/status` with its remedy, and found when it comes. It ends when its token is
+//! cancelled, after it has finished what is in flight.
+
+pub mod binding;
+pub mod config;
+pub mod connection;
+pub mod error;
+pub mod metrics;
+pub mod report;
+pub mod server;
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{AdminServer, Gate, Readiness};
+use crate::metrics::Metrics;
+use crate::worker_config::{Identity, Role, WorkerConfig};
+use error::{Error, Result};
+use report::Reporter;
+
+/// What every role gets.
+#[derive(Clone)]
+pub struct Context {
+    /// The custom resource served.
+    pub identity: Identity,
+    /// The report behind `/status`.
+    pub reporter: Reporter,
+    /// The registry behind `/metrics`.
+    pub metrics: Metrics,
+    /// Open while the worker is connected and not draining.
+    pub gate: Gate,
+}
+
+/// A running worker.
+pub struct Worker {
+    admin: SocketAddr,
+    api: Option<SocketAddr>,
+    reporter: Reporter,
+    task: JoinHandle<Result<()>>,
+}
+
+/// Runs a worker until `token` is cancelled and everything in flight is finished.
+///
+/// # Errors
+/// The configuration cannot be used, a port is taken, or a server failed. Nothing that may pass by itself is an error.
+pub async fn run(config: WorkerConfig, token: CancellationToken) -> Result<()> {
+    Worker::start(config, token).await?.wait().await
+}
+
+impl Worker {
+    /// Starts a worker; its ports are bound when this returns.
+    ///
+    /// # Errors
+    /// The configuration cannot be used or a port is taken.
+    pub async fn start(config: WorkerConfig, token: CancellationToken) -> Result<Self> {
+        let WorkerConfig { identity, admin, role, .. } = config;
+        let (metrics, readiness) = (Metrics::new("worker"), Readiness::default());
+        let (reporter, gate) = (Reporter::new(identity.clone()), readiness.gate("rocketmq", "a connection to the RocketMQ cluster"));
+        let listen_failed = |what, address: String| move |source| Error::Listen { what, address, source };
+
+        let address = format!("{}:{}", admin.host, admin.port);
+        let admin = AdminServer::bind(&admin.host, admin.port).await.map_err(listen_failed("the admin server", address))?;
+        let admin_address = admin.address();
+        let context = Context { identity, reporter: reporter.clone(), metrics: metrics.clone(), gate };
+        let (role, api) = RunnableRole::prepare(context, role).await?;
+
+        let served = CancellationToken::new();
+        let admin = admin.serve(metrics, readiness, reporter.routes(), served.clone());
+        let task = tokio::spawn(async move {
+            let work = async {
+                let worked = role.run(token).await;
+                served.cancel();
+                worked
+            };
+            let (worked, served) = tokio::join!(work, admin);
+            worked.and(served.map_err(|source| Error::Serve { what: "admin", source }))
+        });
+        Ok(Self { admin: admin_address, api, reporter, task })
+    }
+
+    /// Address of the admin server.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Address of the Dapr-compatible API, when the role has one.
+    #[must_use]
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api
+    }
+
+    /// The worker's report.
+    #[must_use]
+    pub fn reporter(&self) -> &Reporter {
+        &self.reporter
+    }
+
+    /// Waits for the end of the worker.
+    ///
+    /// # Errors
+    /// See [`run`].
+    pub async fn wait(self) -> Result<()> {
+        self.task.await.unwrap_or_else(|error: JoinError| {
+            let source = std::io::Error::other(error);
+            Err(Error::Serve { what: "worker task", source })
+        })
+    }
+}
+
+enum RunnableRole {
+    Connection(connection::Connection),
+    Binding(Box<binding::Binding>),
+}
+
+impl RunnableRole {
+    async fn prepare(context: Context, role: Role) -> Result<(Self, Option<SocketAddr>)> {
+        match role {
+            Role::Connection(config) => Ok((Self::Connection(connection::Connection::new(context, config)), None)),
+            Role::Binding(config) => {
+                let listener = match &config.output {
+                    Some(output) => Some(listen(&output.host, output.http_port).await?),
+                    None => None,
+                };
+                let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+                Ok((Self::Binding(Box::new(binding::Binding::new(context, config, listener)?)), address))
+            }
+        }
+    }
+
+    async fn run(self, token: CancellationToken) -> Result<()> {
+        match self {
+            Self::Connection(connection) => {
+                connection.run(token).await;
+                Ok(())
+            }
+            Self::Binding(binding) => binding.run(token).await,
+        }
+    }
+}
+
+async fn listen(host: &str, port: u16) -> Result<TcpListener> {
+    let failed = |source| Error::Listen { what: "the API", address: format!("{host}:{port}"), source };
+    TcpListener::bind((host, port)).await.map_err(failed)
+}
