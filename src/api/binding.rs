@@ -1,0 +1,484 @@
+//! An input and/or output binding.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::position::StartFrom;
+use super::quantity::{ByteSize, Duration};
+use super::reference::{ConnectionRef, Credential};
+use super::status::{LastError, WorkerStatus};
+use super::template::PodTemplate;
+use super::workload::{Autoscaling, DesiredState};
+
+/// An input and/or output binding with the fields and the API of Dapr's RocketMQ binding.
+#[derive(Debug, Clone, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "connector.rocketmq.dev",
+    version = "v1alpha1",
+    kind = "RocketMQBinding",
+    plural = "rocketmqbindings",
+    shortname = "rmqbind",
+    category = "rocketmq",
+    namespaced,
+    status = "RocketMQBindingStatus",
+    derive = "PartialEq",
+    doc = "An input and/or output binding with the fields and the API of Dapr's RocketMQ binding.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "In", type_ = "integer", json_path = ".status.messagesIn"),
+    printcolumn(name = "Out", type_ = "integer", json_path = ".status.messagesOut"),
+    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag"),
+    printcolumn(name = "Direction", type_ = "string", json_path = ".spec.direction", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.connectionRef) || !(has(self.nameServer) || has(self.nameServerDomain) || has(self.endpoint) || \
+         has(self.instanceId) || has(self.accessKey) || has(self.secretKey))",
+    )
+    .message("connectionRef brings the address and the credentials: remove nameServer, nameServerDomain, endpoint, instanceId, accessKey and secretKey, or remove connectionRef"),
+    validation = Rule::new(
+        "self.accessProto == 'http' || has(self.connectionRef) || has(self.nameServer) || has(self.nameServerDomain)",
+    )
+    .message("set connectionRef: {name} of a RocketMQConnection, or nameServer (host:port), or nameServerDomain"),
+    validation = Rule::new(
+        "self.accessProto != 'http' || (has(self.endpoint) && has(self.accessKey) && has(self.secretKey))",
+    )
+    .message("accessProto: http needs endpoint, accessKey and secretKey"),
+    validation = Rule::new("self.accessProto == 'http' || !has(self.endpoint)")
+        .message("endpoint is used with accessProto: http only; set nameServer instead, or accessProto: http")
+        .field_path(".endpoint"),
+    validation = Rule::new("has(self.accessKey) == has(self.secretKey)")
+        .message("set accessKey and secretKey together, or neither"),
+    validation = Rule::new(
+        "!has(self.nameServer) || \
+         self.nameServer.matches('^[A-Za-z0-9_.-]+(:[0-9]{1,5})?([,;][A-Za-z0-9_.-]+(:[0-9]{1,5})?)*$')",
+    )
+    .message("nameServer must be host:port, several separated by , or ; and without http://, such as namesrv-0:9876;namesrv-1:9876")
+    .field_path(".nameServer"),
+    validation = Rule::new("!has(self.nameServerDomain) || self.nameServerDomain.matches('^https?://[^ ]+$')")
+        .message("nameServerDomain must be a URL such as http://names.example.com:8080/rocketmq/nsaddr")
+        .field_path(".nameServerDomain"),
+    validation = Rule::new("!has(self.endpoint) || self.endpoint.matches('^https?://[^ ]+$')")
+        .message("endpoint must be a URL such as http://1234567.mqrest.cn-hangzhou.aliyuncs.com")
+        .field_path(".endpoint"),
+    validation = Rule::new("!has(self.instanceId) || self.instanceId.matches('^[a-zA-Z0-9_-]+$')")
+        .message("instanceId may hold letters, digits, - and _ only").field_path(".instanceId"),
+    validation = Rule::new(
+        "!has(self.consumerGroup) || self.consumerGroup.matches('^[%|a-zA-Z0-9_-]+$')",
+    )
+    .message("consumerGroup may hold letters, digits, -, _, % and | only and must not be blank")
+    .field_path(".consumerGroup"),
+    validation = Rule::new(
+        "self.direction == 'Output' || has(self.app)",
+    )
+    .message("an input needs app: {service: {name, port}} or app: {url}; set direction: Output for a binding that only publishes"),
+    validation = Rule::new("self.direction == 'Output' || (has(self.topics) && self.topics.size() > 0)")
+        .message("an input needs at least one of topics").field_path(".topics"),
+    validation = Rule::new(
+        "self.direction != 'Output' || !(has(self.app) || has(self.delivery))",
+    )
+    .message("app and delivery belong to an input; remove them, or set direction: Input or InputOutput"),
+    validation = Rule::new("self.direction != 'Input' || !has(self.api)")
+        .message("api belongs to an output; remove it, or set direction: Output or InputOutput")
+        .field_path(".api")
+)]
+pub struct RocketMQBindingSpec {
+    /// The RocketMQConnection to use, in the binding's namespace; instead of the address and credential fields below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_ref: Option<ConnectionRef>,
+    /// Name servers as host:port, several separated by commas or semicolons; the port is 9876 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub name_server: Option<String>,
+    /// URL that serves the list of name servers as host:port;host:port; wins over nameServer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub name_server_domain: Option<String>,
+    /// URL of the Aliyun MQ HTTP endpoint, for accessProto http.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub endpoint: Option<String>,
+    /// Protocol to the cluster: tcp, tcp-cgo (the same as tcp here) or http (Aliyun MQ).
+    #[serde(default)]
+    pub access_proto: AccessProto,
+    /// RocketMQ namespace; topics and groups are called instanceId%name on the broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub instance_id: Option<String>,
+    /// Access key (ACL 1.0) or user name (ACL 2.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key: Option<Credential>,
+    /// Secret key (ACL 1.0) or password (ACL 2.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key: Option<Credential>,
+    /// Topics, each as topic or topic||expression. For an input the expression selects tags (tagA||tagB, or * for all); an
+    /// output publishes with the expression as the tag when it is a single tag. At most 1,000.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new(
+        "self.all(topic, topic.matches('^[%a-zA-Z0-9_-]{1,127}([|][|][^ ].*)?$'))")
+        .message("each of topics must be topic or topic||expression, the topic of 1 to 127 letters, digits, -, _ and %; write one list entry for each topic instead of a comma-separated string"))]
+    pub topics: Vec<String>,
+    /// Consumer group of the input and producer group of the output. Without it the operator derives one from the
+    /// namespace and the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub consumer_group: Option<String>,
+    /// Messages pulled at once.
+    #[serde(default = "default_consumer_batch_size")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub consumer_batch_size: i32,
+    /// Messages handled at the same time, unless app.maxConcurrency says otherwise.
+    #[serde(default = "default_consumer_thread_nums")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub consumer_thread_nums: i32,
+    /// Attempts to connect before the worker reports a failure; it keeps trying afterwards.
+    #[serde(default = "default_retries")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub retries: i32,
+    /// Input delivers messages to the app, Output publishes what callers of the API send, InputOutput does both.
+    #[serde(default)]
+    pub direction: Direction,
+    /// The app that receives messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<App>,
+    /// What happens when the app does not take a message, and where reading starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
+    /// The Dapr-compatible API of the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiServer>,
+    /// Number of worker pods. Leave it out where an autoscaler decides; 1 then unless one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: Option<i32>,
+    /// Scales the workers between two bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+    /// Running, Paused or Stopped; wins over replicas and autoscaling.
+    #[serde(default)]
+    pub state: DesiredState,
+    /// Changes to the worker pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<PodTemplate>,
+}
+
+/// Protocol to the cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessProto {
+    /// RocketMQ's remoting protocol.
+    #[default]
+    Tcp,
+    /// The same as tcp: Dapr's name for its native client.
+    TcpCgo,
+    /// The Aliyun MQ HTTP protocol.
+    Http,
+}
+
+/// Which way messages go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Direction {
+    /// From RocketMQ to the app.
+    Input,
+    /// From callers of the API to RocketMQ.
+    Output,
+    /// Both.
+    #[default]
+    InputOutput,
+}
+
+/// The app that receives messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.url) != has(self.service)")
+        .message("set exactly one of app.url and app.service: {name, port}"),
+    validation = Rule::new("!has(self.url) || self.url.matches('^(https?|grpc|grpcs)://[^ /]+(/[^ ]*)?$')")
+        .message("app.url must be a URL such as http://orders.shop.svc:8080").field_path(".url"),
+    validation = Rule::new("!has(self.path) || self.path.matches('^/[^ ]*$')")
+        .message("app.path must start with / and hold no blanks").field_path(".path"),
+    validation = Rule::new("duration(self.timeout) >= duration('1ms') && duration(self.timeout) <= duration('15m')")
+        .message("app.timeout must be between 1ms and 15m").field_path(".timeout")
+)]
+pub struct App {
+    /// Base URL of the app, for instance `http://orders.shop.svc:8080`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub url: Option<String>,
+    /// Service of the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<AppService>,
+    /// Protocol that the app speaks.
+    #[serde(default)]
+    pub protocol: AppProtocol,
+    /// Path that receives messages; without it, / and the name of the binding, as with Dapr.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub path: Option<String>,
+    /// Other paths for the messages of some topics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["topic".to_owned()]))]
+    pub routes: Vec<AppRoute>,
+    /// Token sent to the app in the header `dapr-api-token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_token: Option<Credential>,
+    /// Messages in delivery to the app at the same time, per worker; without it, consumerThreadNums.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_concurrency: Option<i32>,
+    /// Time that the app may take to answer, 1ms to 15m.
+    #[serde(default = "default_app_timeout")]
+    pub timeout: Duration,
+}
+
+/// A Service of the app.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppService {
+    /// Name of the Service, in the binding's namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Port of the Service.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: i32,
+}
+
+/// Protocol that an app speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum AppProtocol {
+    /// HTTP/1.1: a POST for each message.
+    #[default]
+    #[serde(rename = "HTTP")]
+    Http,
+    /// gRPC: Dapr's `AppCallback.OnBindingEvent`.
+    #[serde(rename = "GRPC")]
+    Grpc,
+}
+
+/// Path for the messages of a topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppRoute {
+    /// Topic without its expression.
+    #[schemars(length(min = 1, max = 127))]
+    pub topic: String,
+    /// Path that receives its messages, starting with /.
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = Rule::new("self.startsWith('/')").message("app.routes.path must start with /"))]
+    pub path: String,
+}
+
+/// What happens when the app does not take a message, and where reading starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.startFrom) || self.startFrom.position != 'Offsets'")
+    .message("delivery.startFrom.position: Offsets is for RocketMQSync; use First, Last or Timestamp")
+    .field_path(".startFrom"))]
+pub struct Delivery {
+    /// Deliveries of one message before it goes to the dead-letter topic.
+    #[serde(default = "default_max_attempts")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_attempts: i32,
+    /// How long a message waits for its next delivery.
+    #[serde(default)]
+    pub backoff: Backoff,
+    /// Where a message goes after the last delivery; without it, to the group's own topic %DLQ%group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<DeadLetter>,
+    /// Keep the order of each queue: the next message waits until the app has taken the one before.
+    #[serde(default)]
+    pub ordered: bool,
+    /// Where a consumer group that has no committed offsets starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_from: Option<StartFrom>,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            max_attempts: default_max_attempts(),
+            backoff: Backoff::default(),
+            dead_letter: None,
+            ordered: false,
+            start_from: None,
+        }
+    }
+}
+
+const fn default_max_attempts() -> i32 {
+    16
+}
+
+/// How long a message waits for its next delivery. The broker knows 18 waits, from 1s to 2h: the nearest one is taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(self.policy == 'Constant') == has(self.interval)")
+        .message("delivery.backoff.interval goes with policy: Constant, and only with it"),
+    validation = Rule::new("(self.policy == 'Exponential') == (has(self.initialInterval) && has(self.maxInterval)) && \
+        has(self.initialInterval) == has(self.maxInterval)")
+        .message("delivery.backoff.initialInterval and maxInterval go with policy: Exponential, and only with it"),
+    validation = Rule::new("!has(self.initialInterval) || !has(self.maxInterval) || \
+        duration(self.initialInterval) <= duration(self.maxInterval)")
+        .message("delivery.backoff.initialInterval must not be longer than maxInterval")
+)]
+pub struct Backoff {
+    /// BrokerLevels, Constant or Exponential.
+    #[serde(default)]
+    pub policy: BackoffPolicy,
+    /// Wait before each further delivery, for policy Constant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// Wait before the second delivery, for policy Exponential; it doubles from delivery to delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_interval: Option<Duration>,
+    /// Longest wait, for policy Exponential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_interval: Option<Duration>,
+}
+
+/// How waits grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum BackoffPolicy {
+    /// The broker's own levels, rising with each attempt: 10s, 30s, 1m and on to 2h.
+    #[default]
+    BrokerLevels,
+    /// The same wait each time.
+    Constant,
+    /// A wait that doubles up to a bound.
+    Exponential,
+}
+
+/// Where undeliverable messages go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// Topic of the binding's own choice.
+    #[schemars(length(min = 1, max = 127))]
+    pub topic: String,
+}
+
+/// The Dapr-compatible API of the output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.httpPort != self.grpcPort")
+    .message("api.httpPort and api.grpcPort must differ").field_path(".grpcPort"))]
+pub struct ApiServer {
+    /// Port of the HTTP API, in the pods and on the Service.
+    #[serde(default = "default_http_port")]
+    #[schemars(range(min = 1024, max = 65_535))]
+    pub http_port: i32,
+    /// Port of the gRPC API, in the pods and on the Service.
+    #[serde(default = "default_grpc_port")]
+    #[schemars(range(min = 1024, max = 65_535))]
+    pub grpc_port: i32,
+    /// Token that callers must send in the header `dapr-api-token`; without it, everybody may call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Credential>,
+    /// Largest request body, in bytes or with a unit such as 4Mi.
+    #[serde(default = "default_max_body_size")]
+    pub max_body_size: ByteSize,
+}
+
+impl Default for ApiServer {
+    fn default() -> Self {
+        Self {
+            http_port: default_http_port(),
+            grpc_port: default_grpc_port(),
+            token: None,
+            max_body_size: default_max_body_size(),
+        }
+    }
+}
+
+const fn default_http_port() -> i32 {
+    3500
+}
+
+const fn default_grpc_port() -> i32 {
+    50_001
+}
+
+fn default_max_body_size() -> ByteSize {
+    "4Mi".into()
+}
+
+/// What the operator has seen of a RocketMQBinding.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RocketMQBindingStatus {
+    /// Generation of the spec that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, Accepted, ResolvedRefs, Delivering, Paused and, while they apply, Reconciling, Stalled, PlainTextCredential.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
+    pub conditions: Vec<Condition>,
+    /// Number of worker pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Number of worker pods that are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+    /// Label selector of the worker pods, for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Messages that the app has taken and that were acknowledged, since the start of the workers that run now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_in: Option<i64>,
+    /// Messages that the broker has stored for callers of the API, since the start of the workers that run now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_out: Option<i64>,
+    /// Deliveries and publications that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<i64>,
+    /// Failed deliveries that were handed back for redelivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redelivered: Option<i64>,
+    /// Messages that were moved to the dead-letter topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_lettered: Option<i64>,
+    /// Messages that wait in the queues that the workers read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<i64>,
+    /// The newest failure, kept after it has passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+    /// Worker pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["pod".to_owned()]))]
+    pub workers: Vec<WorkerStatus>,
+}
+
+const fn default_consumer_batch_size() -> i32 {
+    32
+}
+
+const fn default_consumer_thread_nums() -> i32 {
+    20
+}
+
+const fn default_retries() -> i32 {
+    3
+}
+
+fn default_app_timeout() -> Duration {
+    "30s".into()
+}

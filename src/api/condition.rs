@@ -1,0 +1,95 @@
+//! Condition types and reasons, one list for conditions, Events and metric labels.
+
+/// Types of `status.conditions`.
+pub mod types {
+    /// Summary: the resource does what its spec asks for. `Unknown` until it was first looked at.
+    pub const READY: &str = "Ready";
+    /// The spec is valid.
+    pub const ACCEPTED: &str = "Accepted";
+    /// Secrets, ConfigMaps and connections that the spec names were found.
+    pub const RESOLVED_REFS: &str = "ResolvedRefs";
+    /// Abnormal when true: the operator or its workers are still getting there (kstatus).
+    pub const RECONCILING: &str = "Reconciling";
+    /// Abnormal when true: nothing will change until someone acts (kstatus).
+    pub const STALLED: &str = "Stalled";
+    /// The newest connection test passed.
+    pub const TESTED: &str = "Tested";
+    /// Heartbeats are sent and come back.
+    pub const HEARTBEATING: &str = "Heartbeating";
+    /// The log cache is being filled.
+    pub const MINING: &str = "Mining";
+    /// Messages are delivered to the app, or taken from it.
+    pub const DELIVERING: &str = "Delivering";
+    /// `spec.state` holds the resource back.
+    pub const PAUSED: &str = "Paused";
+    /// All members of the consumer group subscribe to the same topics and expressions.
+    pub const SUBSCRIPTION_CONSISTENT: &str = "SubscriptionConsistent";
+    /// Abnormal when true: a credential stands in the manifest instead of in a Secret.
+    pub const PLAIN_TEXT_CREDENTIAL: &str = "PlainTextCredential";
+}
+
+/// Reasons of conditions, Events and metric labels.
+pub mod reasons {
+    /// All is as it should be.
+    pub const READY: &str = "Ready";
+    /// The spec is valid.
+    pub const ACCEPTED: &str = "Accepted";
+    /// The spec contradicts itself or holds a value out of bounds.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// The spec asks for something that this version does not do.
+    pub const NOT_IMPLEMENTED: &str = "NotImplemented";
+    /// Every reference was found.
+    pub const RESOLVED: &str = "Resolved";
+    /// A Secret does not exist.
+    pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
+    /// A Secret exists without the key.
+    pub const SECRET_KEY_NOT_FOUND: &str = "SecretKeyNotFound";
+    /// A ConfigMap does not exist.
+    pub const CONFIG_MAP_NOT_FOUND: &str = "ConfigMapNotFound";
+    /// A ConfigMap exists without the key.
+    pub const CONFIG_MAP_KEY_NOT_FOUND: &str = "ConfigMapKeyNotFound";
+    /// A RocketMQConnection does not exist.
+    pub const CONNECTION_NOT_FOUND: &str = "ConnectionNotFound";
+    /// A RocketMQConnection exists but its own spec is not accepted.
+    pub const CONNECTION_NOT_ACCEPTED: &str = "ConnectionNotAccepted";
+    /// A RocketMQConnection's `type` forbids what is asked of it.
+    pub const CONNECTION_TYPE_MISMATCH: &str = "ConnectionTypeMismatch";
+    /// A credential stands in the manifest.
+    pub const PLAIN_TEXT_VALUE: &str = "PlainTextValue";
+    /// An object of that name exists and belongs to somebody else.
+    pub const NAME_CONFLICT: &str = "NameConflict";
+    /// The API server refused a child object.
+    pub const APPLY_REFUSED: &str = "ApplyRefused";
+    /// The API server could not be reached or was too slow.
+    pub const APPLY_FAILED: &str = "ApplyFailed";
+    /// Children are being created or changed.
+    pub const PROGRESSING: &str = "Progressing";
+    /// Pods are not ready yet.
+    pub const WORKERS_NOT_READY: &str = "WorkersNotReady";
+    /// Pods cannot be scheduled or started.
+    pub const WORKERS_UNAVAILABLE: &str = "WorkersUnavailable";
+    /// A worker's report could not be read.
+    pub const REPORT_UNAVAILABLE: &str = "ReportUnavailable";
+    /// A worker runs, but something outside it is missing or wrong.
+    pub const WORKER_FAILING: &str = "WorkerFailing";
+    /// Workers run and messages flow.
+    pub const RUNNING: &str = "Running";
+    /// `spec.state` is `Paused`.
+    pub const PAUSED: &str = "Paused";
+    /// `spec.state` is `Stopped`.
+    pub const STOPPED: &str = "Stopped";
+    /// `spec.state` is `Running`.
+    pub const NOT_PAUSED: &str = "NotPaused";
+    /// No connection test has finished yet.
+    pub const TEST_PENDING: &str = "TestPending";
+    /// The newest connection test passed.
+    pub const TEST_PASSED: &str = "TestPassed";
+    /// The newest connection test passed with warnings.
+    pub const TEST_WARNING: &str = "TestWarning";
+    /// The newest connection test failed.
+    pub const TEST_FAILED: &str = "TestFailed";
+    /// Nothing is being changed.
+    pub const SETTLED: &str = "Settled";
+    /// The resource is being deleted.
+    pub const DELETING: &str = "Deleting";
+}

@@ -1,0 +1,29 @@
+//! The custom resources: types only, with the schema and the admission rules that the API server enforces.
+//!
+//! What a rule can express is refused at admission, with a message that names the field and the remedy. What needs another
+//! object (a Secret, a connection) is checked by the operator and shown as a condition of [`condition`].
+
+pub mod binding;
+pub mod condition;
+pub mod connection;
+mod crds;
+pub mod position;
+pub mod quantity;
+pub mod reference;
+pub mod status;
+pub mod sync;
+pub mod sync_database;
+pub mod template;
+pub mod workload;
+
+pub use binding::{RocketMQBinding, RocketMQBindingSpec, RocketMQBindingStatus};
+pub use connection::{RocketMQConnection, RocketMQConnectionSpec, RocketMQConnectionStatus};
+pub use crds::{CrdError, all_crds, crd_yaml};
+pub use sync::{RocketMQSync, RocketMQSyncSpec, RocketMQSyncStatus};
+
+/// API group of the custom resources.
+pub const GROUP: &str = "connector.rocketmq.dev";
+/// The one served and stored version.
+pub const VERSION: &str = "v1alpha1";
+/// Category of the kinds: `kubectl get rocketmq` lists all of them.
+pub const CATEGORY: &str = "rocketmq";
