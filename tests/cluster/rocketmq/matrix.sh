@@ -1,61 +1,70 @@
 #!/usr/bin/env bash
-# The broker matrix of the conformance tests: {4.9.7, 5.4.0} x {plain, acl, tls} on fixed loopback ports.
-#   matrix.sh up | down | status
+# The brokers that the tests use, on fixed ports.
+#   matrix.sh up|down|status [conformance|e2e]
+#     conformance   {4.9.7, 5.4.0} x {plain, acl, tls} on loopback (default)
+#     e2e           5.4.0 plain and 4.9.7 acl at the cluster's bridge, so that pods reach them
 # `up` starts two at a time, leaves running instances alone, and returns once all have registered.
-# Other environment variables (HEAP, JAVA_OPTIONS) reach up.sh.
+# Environment: E2E_BROKER_ADDRESS (an address of this machine, default the bridge's), and what up.sh reads.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
+. "$CLUSTER_SCRIPTS/kubernetes/settings.sh"
 HERE=$CLUSTER_SCRIPTS/rocketmq
+USAGE="usage: matrix.sh up|down|status [conformance|e2e]"
 
-# VERSION VARIANT BASEPORT
-MATRIX="4.9.7 plain 19800
-4.9.7 acl 19900
-4.9.7 tls 19700
-5.4.0 plain 29800
-5.4.0 acl 29900
-5.4.0 tls 30100"
+# INSTANCE VERSION VARIANT BASEPORT ADDRESS
+case ${2:-conformance} in
+  conformance) MATRIX="4.9.7-plain 4.9.7 plain 19800 127.0.0.1
+4.9.7-acl 4.9.7 acl 19900 127.0.0.1
+4.9.7-tls 4.9.7 tls 19700 127.0.0.1
+5.4.0-plain 5.4.0 plain 29800 127.0.0.1
+5.4.0-acl 5.4.0 acl 29900 127.0.0.1
+5.4.0-tls 5.4.0 tls 30100 127.0.0.1" ;;
+  e2e) MATRIX="e2e-5.4.0 5.4.0 plain 41800 ${E2E_BROKER_ADDRESS:-$NODE_ADDRESS}
+e2e-4.9.7 4.9.7 acl 42800 ${E2E_BROKER_ADDRESS:-$NODE_ADDRESS}" ;;
+  *) die "$USAGE" ;;
+esac
 
 running() { # INSTANCE
   [ -f "$RUN/$1/env" ] && pid_alive "$RUN/$1/name-server/pid" && pid_alive "$RUN/$1/broker-a-0/pid"
 }
 
-up_one() { # VERSION VARIANT BASEPORT
-  mkdir -p "$RUN"
-  ! running "$1-$2" || return 0
-  if ! "$HERE/up.sh" "$@" > "$RUN/$1-$2.start.log" 2>&1; then
-    sed "s/^/$1-$2: /" "$RUN/$1-$2.start.log" >&2
+up_one() { # INSTANCE VERSION VARIANT BASEPORT ADDRESS
+  ! running "$1" || return 0
+  if ! INSTANCE=$1 BIND_ADDRESS=$5 "$HERE/up.sh" "$2" "$3" "$4" > "$RUN/$1.start.log" 2>&1; then
+    sed "s/^/$1: /" "$RUN/$1.start.log" >&2
     return 1
   fi
-  tail -n 1 "$RUN/$1-$2.start.log"
 }
 
 up() {
+  mkdir -p "$RUN"
   "$HERE/install.sh"
   "$HERE/mkcert.sh"
-  local failed=0 version variant port
-  while read -r version variant port; do
-    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n || failed=1; done
-    up_one "$version" "$variant" "$port" < /dev/null &
+  local failed=0 instance version variant port address job jobs=()
+  while read -r instance version variant port address; do
+    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do sleep 0.2; done
+    up_one "$instance" "$version" "$variant" "$port" "$address" < /dev/null &
+    jobs+=($!)
   done <<< "$MATRIX"
-  while [ -n "$(jobs -p)" ]; do wait -n || { [ $? = 127 ] && break; failed=1; }; done
+  for job in "${jobs[@]}"; do wait "$job" || failed=1; done
   status || failed=1
   return $failed
 }
 
 status() {
-  local failed=0 version variant port state
-  while read -r version variant port; do
+  local failed=0 instance version variant port address state
+  while read -r instance version variant port address; do
     state=running
-    running "$version-$variant" || { state=stopped; failed=1; }
-    printf '%-12s %s (name server %s)\n' "$version-$variant" "$state" "127.0.0.1:$port"
+    running "$instance" || { state=stopped; failed=1; }
+    printf '%-12s %-8s name server %s:%s\n' "$instance" "$state" "$address" "$port"
   done <<< "$MATRIX"
   return $failed
 }
 
 down() {
-  local version variant port
-  while read -r version variant port; do "$HERE/down.sh" "$version-$variant" < /dev/null & done <<< "$MATRIX"
+  local instance rest
+  while read -r instance rest; do "$HERE/down.sh" "$instance" < /dev/null & done <<< "$MATRIX"
   wait
 }
 
-case ${1:-} in up) up ;; down) down ;; status) status ;; *) die "usage: matrix.sh up|down|status" ;; esac
+case ${1:-} in up) up ;; down) down ;; status) status ;; *) die "$USAGE" ;; esac

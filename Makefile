@@ -1,0 +1,77 @@
+# `make demo` and `make test` need only Debian 12, Rust (rustup), Go, JDK 17, Maven, Python with pip, gcc, make and git;
+# the cluster targets also need root. Everything else is installed or built below ~/.cache/rocketmq-connector
+# (ROCKETMQ_CONNECTOR_CACHE), never in the tree.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CLUSTER := tests/cluster
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install and build everything that the other targets need
+	cargo fetch --locked
+	$(CLUSTER)/rocketmq/install.sh
+	$(CLUSTER)/kubernetes/install.sh
+
+.PHONY: demo
+demo: ## Run the samples on this machine: no cluster and no broker needed
+	cargo run --release --locked -- dev --demo
+
+.PHONY: test
+test: ## Run every check: lints, unit tests, API server, brokers, cluster
+	hack/test.sh
+
+.PHONY: lint
+lint: ## Check formatting and run clippy, warnings are errors
+	hack/test.sh lint
+
+.PHONY: unit
+unit: ## Run the tests that need no server
+	hack/test.sh unit
+
+.PHONY: apiserver
+apiserver: ## Test CRDs and reconcilers against a real API server
+	hack/test.sh apiserver
+
+.PHONY: conformance
+conformance: ## Test against RocketMQ 4.9 and 5.x: plain, acl, tls
+	hack/test.sh conformance
+
+.PHONY: e2e
+e2e: ## Test image and chart in a cluster (USE_EXISTING_CLUSTER=true: the current kubeconfig)
+	hack/test.sh e2e
+
+.PHONY: bench
+bench: ## Measure the binding server and the sync worker
+	hack/bench.sh workers
+
+.PHONY: bench-client
+bench-client: ## Measure the RocketMQ client against the Java client
+	hack/bench.sh client
+
+.PHONY: crds
+crds: ## Generate crds/ from the types in src/api
+	cargo run --quiet --locked -- crds --output crds
+
+.PHONY: image
+image: ## Build the image without a Docker engine and load it into the test cluster
+	$(CLUSTER)/kubernetes/install.sh image-tools
+	$(CLUSTER)/kubernetes/image-build.sh
+
+.PHONY: cluster
+cluster: ## Start the one-node test cluster and leave it running; prints the kubeconfig
+	$(CLUSTER)/kubernetes/install.sh
+	$(CLUSTER)/kubernetes/up.sh
+
+.PHONY: brokers
+brokers: ## Start the broker matrix and leave it running
+	$(CLUSTER)/rocketmq/matrix.sh up
+
+.PHONY: clean-cluster
+clean-cluster: ## Stop the test cluster and all test brokers, and wipe their state
+	$(CLUSTER)/rocketmq/down.sh
+	$(CLUSTER)/kubernetes/down.sh
