@@ -16,6 +16,7 @@
 #   KEEP_SERVERS=1                stop nothing at the end
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/rocketmq/settings.sh"
+# shellcheck source=../tests/cluster/kubernetes/settings.sh
 . "$CLUSTER_SCRIPTS/kubernetes/settings.sh"
 cd "$REPOSITORY"
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034 # the sourcing script uses the names
 # Settings that all scripts under tests/cluster share. Sourced, never run.
 # Everything that is downloaded, built or written at run time goes below one cache folder outside the tree.
 CLUSTER_SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

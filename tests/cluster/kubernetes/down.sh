@@ -7,7 +7,7 @@ PIDS=$CLUSTER/pids
 
 # stop NAME...: TERM to all, up to 8 s for all together, then KILL.
 stop() {
-  local name pid pids=() tries
+  local name pid pids=()
   for name in "$@"; do
     [ -f "$PIDS/$name" ] || continue
     pid=$(cat "$PIDS/$name")
@@ -15,7 +15,7 @@ stop() {
     tr '\0' ' ' 2>/dev/null < "/proc/$pid/cmdline" | grep -q "$name" || continue
     kill "$pid" 2>/dev/null && pids+=("$pid")
   done
-  for tries in $(seq 80); do
+  for _ in $(seq 80); do
     for pid in "${pids[@]}"; do kill -0 "$pid" 2>/dev/null && { sleep 0.1; continue 2; }; done
     break
   done

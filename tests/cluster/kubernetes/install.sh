@@ -127,7 +127,8 @@ mkdir -p "$BIN" "$IMAGES" "$LOG"
 # Two installs at once would build everything twice.
 exec 8> "$CACHE/.install.lock"
 flock 8
-for part in ${*:-control-plane node helm kubeconform image-tools}; do
+[ $# -gt 0 ] || set -- control-plane node helm kubeconform image-tools
+for part in "$@"; do
   case $part in
     control-plane) install_control_plane ;;
     node) install_node ;;

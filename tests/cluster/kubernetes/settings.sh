@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034 # the sourcing script uses the names
 # Settings of the one-node test cluster. Sourced by the scripts of this folder.
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 

@@ -24,7 +24,7 @@ apply_filled() { filled "$1" | kubectl apply -f -; }
 widget() { # MIN MAX MODE
   printf 'apiVersion: smoke.rocketmq.dev/v1\nkind: Widget\nmetadata: {name: w, namespace: smoke}\nspec: {min: %s, max: %s, mode: %s}\n' "$1" "$2" "$3" | kubectl apply -f -
 }
-through_service() { local i; for i in 1 2 3 4 5 6; do k exec "$pod" -- /probe get http://web/ || return; done; }
+through_service() { for _ in 1 2 3 4 5 6; do k exec "$pod" -- /probe get http://web/ || return; done; }
 copy_into_pod() { k exec -i box -- sh -c 'cat > /data/f' < /etc/passwd; k exec box -- head -1 /data/f; }
 forward_port() {
   kubectl -n smoke port-forward "pod/$pod" 18080:8080 > /dev/null 2>&1 &
@@ -35,16 +35,17 @@ forward_port() {
   wait $forwarder 2>/dev/null
 }
 memory_limit() {
-  local name=kubepods/burstable/pod$(k get pod "$pod" -o jsonpath='{.metadata.uid}')
+  local name
+  name=kubepods/burstable/pod$(k get pod "$pod" -o jsonpath='{.metadata.uid}')
   cat "/sys/fs/cgroup/memory/$name/memory.limit_in_bytes" 2>/dev/null || cat "/sys/fs/cgroup/$name/memory.max"
 }
 roll() { k set env deployment/web X=1 > /dev/null && k rollout status deployment/web --timeout=120s; }
 kill_container() {
-  local newest container i
+  local newest container
   newest=$(k get pod -l app=web --sort-by=.metadata.creationTimestamp -o jsonpath='{.items[-1:].metadata.name}')
   container=$(k get pod "$newest" -o jsonpath='{.status.containerStatuses[0].containerID}')
   ctr -a "$SOCKETS/containerd.sock" -n k8s.io tasks kill -s SIGKILL "${container#containerd://}"
-  for i in $(seq 120); do
+  for _ in $(seq 120); do
     [ "$(k get pod "$newest" -o jsonpath='{.status.containerStatuses[0].restartCount}{.status.containerStatuses[0].ready}')" = 1true ] && { echo restarted; return; }
     sleep 0.5
   done

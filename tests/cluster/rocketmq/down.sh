@@ -5,7 +5,8 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 
 [ -d "$RUN" ] || exit 0
-[ $# -gt 0 ] || set -- $(ls "$RUN")
+cd "$RUN"
+[ $# -gt 0 ] || set -- *
 for instance in "$@"; do
   for pid_file in "$RUN/$instance"/broker-*/pid "$RUN/$instance"/name-server/pid; do stop_process "$pid_file"; done
 done

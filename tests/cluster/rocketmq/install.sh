@@ -40,4 +40,6 @@ install_version() {
 }
 
 command -v mvn >/dev/null || die "mvn is not on PATH; install Maven and JDK 17"
-for version in ${*:-$ROCKETMQ_VERSIONS}; do install_version "$version"; done
+# shellcheck disable=SC2086  # a list of versions
+[ $# -gt 0 ] || set -- $ROCKETMQ_VERSIONS
+for version in "$@"; do install_version "$version"; done

@@ -7,6 +7,7 @@
 # Environment: E2E_BROKER_ADDRESS (an address of this machine, default the bridge's), and what up.sh reads.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
+# shellcheck source=../kubernetes/settings.sh
 . "$CLUSTER_SCRIPTS/kubernetes/settings.sh"
 HERE=$CLUSTER_SCRIPTS/rocketmq
 USAGE="usage: matrix.sh up|down|status [conformance|e2e]"

@@ -4,6 +4,7 @@
 # Keys are PKCS#8, which is what RocketMQ reads.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
+# shellcheck source=../kubernetes/settings.sh
 . "$CLUSTER_SCRIPTS/kubernetes/settings.sh"
 
 [ ! -f "$CERTIFICATES/.complete" ] || exit 0

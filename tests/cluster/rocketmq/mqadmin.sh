@@ -6,7 +6,8 @@ set -euo pipefail
 
 [ $# -ge 2 ] || die "usage: mqadmin.sh INSTANCE SUBCOMMAND [ARGUMENT...]"
 folder=$RUN/$1
-[ -f "$folder/env" ] || die "instance \"$1\" does not exist; there are: $(ls "$RUN" | tr '\n' ' ')"
+[ -f "$folder/env" ] || die "instance \"$1\" does not exist in $RUN"
+# shellcheck source=/dev/null
 . "$folder/env"
 shift
 home=$folder/tools

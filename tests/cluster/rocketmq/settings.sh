@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034 # the sourcing script uses the names
 # Where instances live and what they are called. Sourced by the scripts of this folder.
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
@@ -12,13 +13,13 @@ APP_ACCESS_KEY=appuser APP_SECRET_KEY=app12345678          # topic "allowed" and
 
 # stop_process FILE: ends the process whose id FILE holds, if it is still ours: TERM, and KILL after 15 s.
 stop_process() {
-  local pid tries
+  local pid
   [ -f "$1" ] || return 0
   pid=$(cat "$1")
   # A recycled process id belongs to somebody else: its command line does not name our folder.
   if grep -qa "$RUN/" "/proc/$pid/cmdline" 2>/dev/null; then
     kill "$pid" 2>/dev/null || true
-    for tries in $(seq 150); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    for _ in $(seq 150); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
     kill -9 "$pid" 2>/dev/null || true
   fi
   rm -f "$1"

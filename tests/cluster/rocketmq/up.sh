@@ -41,7 +41,7 @@ PROXY_GRPC_PORT=$((BASE_PORT + 21))
 
 # The instance's own broker, or one that is added to it?
 case $BROKER_NAME-$BROKER_ID in
-  broker-a-0) ADDED=  default_broker_port=$((BASE_PORT + 11)) ;;
+  broker-a-0) ADDED='' default_broker_port=$((BASE_PORT + 11)) ;;
   broker-a-*) ADDED=1 default_broker_port=$((BASE_PORT + 41)) ;;
   *-0) ADDED=1 default_broker_port=$((BASE_PORT + 61)) ;;
   *) ADDED=1 default_broker_port=$((BASE_PORT + 81)) ;;
@@ -230,8 +230,7 @@ start() { # NAME HOME HEAP CLASS [ARGUMENT...]
 }
 
 await_port() { # NAME HOME PORT
-  local tries
-  for tries in $(seq 1200); do
+  for _ in $(seq 1200); do
     (: > "/dev/tcp/$BIND_ADDRESS/$3") 2>/dev/null && return 0
     pid_alive "$2/pid" || { tail -n 20 "$2/logs/$1.out" >&2; die "$INSTANCE: $1 died"; }
     sleep 0.1
