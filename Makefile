@@ -45,14 +45,6 @@ conformance: ## Test against RocketMQ 4.9 and 5.x: plain, acl, tls
 e2e: ## Test image and chart in a cluster (USE_EXISTING_CLUSTER=true: the current kubeconfig)
 	hack/test.sh e2e
 
-.PHONY: bench
-bench: ## Measure the binding server and the sync worker
-	hack/bench.sh workers
-
-.PHONY: bench-client
-bench-client: ## Measure the RocketMQ client against the Java client
-	hack/bench.sh client
-
 .PHONY: crds
 crds: ## Generate crds/ from the types in src/api
 	cargo run --quiet --locked -- crds --output crds
