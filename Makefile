@@ -16,6 +16,7 @@ setup: ## Install and build everything that the other targets need
 	cargo fetch --locked
 	$(CLUSTER)/rocketmq/install.sh
 	$(CLUSTER)/kubernetes/install.sh
+	$(CLUSTER)/kubernetes/image-build.sh base
 
 .PHONY: demo
 demo: ## Run the samples on this machine: no cluster and no broker needed

@@ -59,7 +59,7 @@ begin_install() {
   if needs conformance || needs e2e; then commands+=("$CLUSTER_SCRIPTS/rocketmq/install.sh"); fi
   if own_cluster; then
     if needs apiserver || needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh control-plane"); fi
-    if needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh"); fi
+    if needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh" "$CLUSTER_SCRIPTS/kubernetes/image-build.sh base"); fi
   elif needs e2e; then
     commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh helm kubeconform")
   fi

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the project's Dockerfile without a Docker engine and loads the image into the test cluster's containerd.
+#   image-build.sh base        makes only the base of the build stage
 #   image-build.sh [TAG [CONTEXT]]       default: rocketmq-connector-test.local/rocketmq-connector:test and this repository
 # There is no registry to pull from: the build stage's base, rust:VERSION-bookworm, is made here, under that very name,
 # from Debian packages and the machine's own Rust toolchain. The crates and the build's target folder are kept in the
@@ -13,6 +14,7 @@ BASE=docker.io/library/rust:$RUST_VERSION-$DEBIAN_RELEASE
 BUILD_CACHE=$CACHE/image-build
 SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
+mkdir -p "$CACHE"
 exec 7> "$CACHE/.image-build.lock"
 flock 7
 
@@ -38,8 +40,10 @@ make_base() {
   rm -rf "$SCRATCH/local" "$SCRATCH/root.tar"
 }
 
+[ "$(id -u)" = 0 ] || die "buildah with chroot isolation needs root"
 command -v buildah > /dev/null || die "buildah is not installed; run install.sh image-tools"
 "${BUILDAH[@]}" inspect --type image "$BASE" > /dev/null 2>&1 || make_base
+[ "$TAG" != base ] || exit 0
 mkdir -p "$BUILD_CACHE/registry" "$BUILD_CACHE/target"
 step "image $TAG: building"
 # The machine's CA bundle is mounted for cargo's downloads only: the image gets Debian's own.

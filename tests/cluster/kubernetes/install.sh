@@ -23,6 +23,7 @@ debian_packages() { # PACKAGE...
   local missing=() package
   for package in "$@"; do dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package"); done
   [ ${#missing[@]} -gt 0 ] || return 0
+  [ "$(id -u)" = 0 ] || die "Debian packages are missing: ${missing[*]}; install them, or run this as root"
   step "Debian packages: ${missing[*]}"
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" > "$LOG/apt.log" 2>&1 ||
@@ -122,7 +123,6 @@ install_kubeconform() {
   GOBIN=$BIN nice -n "$NICE" go install -p "$GO_PARALLEL" -trimpath -ldflags "-s -w" "github.com/yannh/kubeconform/cmd/kubeconform@v$KUBECONFORM_VERSION"
 }
 
-[ "$(id -u)" = 0 ] || die "the test cluster needs root: it makes a bridge, cgroups and mounts"
 mkdir -p "$BIN" "$IMAGES" "$LOG"
 # Two installs at once would build everything twice.
 exec 8> "$CACHE/.install.lock"

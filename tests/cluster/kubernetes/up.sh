@@ -203,6 +203,7 @@ containerd_ready() { ctr -a "$SOCKETS/containerd.sock" version; }
 node_ready() { [ "$(kubectl get node "$NODE_NAME" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
 dns_ready() { [ "$(kubectl -n kube-system get deployment coredns -o jsonpath='{.status.readyReplicas}')" = 1 ]; }
 
+[ "$(id -u)" = 0 ] || die "the test cluster needs root: it makes a bridge, cgroups and mounts"
 [ -x "$BIN/hyperkube" ] || die "Kubernetes is not installed; run install.sh"
 mkdir -p "$PIDS" "$LOG" "$SOCKETS"
 "$HERE/pki.sh"
