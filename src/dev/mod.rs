@@ -1,0 +1,167 @@
+//! The same manifests on one machine, with no cluster: `dev` runs them, `dev --check` and `test` look at them.
+//!
+//! ```text
+//! files ─▸ manifest ─▸ schema (the very CRD schemas and rules) ─▸ resources ─▸ plan (the operator's own functions) ─▸ workers
+//! ```
+
+pub mod broker;
+pub mod demo;
+pub mod error;
+pub mod files;
+pub mod manifest;
+pub mod plan;
+pub mod resources;
+pub mod schema;
+pub mod table;
+pub mod workers;
+
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::worker::connection::test;
+use crate::worker_config::connection::Usage;
+use crate::worker_config::report::ConnectionReport;
+use crate::worker_config::{ConnectionConfig, Role, WorkerConfig};
+use broker::JavaBroker;
+use error::{Error, Result};
+use files::PrivateFolder;
+use manifest::Document;
+use plan::{Overrides, Planned};
+use resources::Resources;
+use schema::Schemas;
+use workers::Workers;
+
+/// What `dev` is told by its flags.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Manifest files and folders; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// Check only.
+    pub check: bool,
+    /// Run the built-in demo besides the files.
+    pub demo: bool,
+    /// The broker to start.
+    pub broker: Option<JavaBroker>,
+    /// Name servers to use instead of those in the manifests.
+    pub name_servers: Vec<String>,
+}
+
+/// Runs manifests until `token` is cancelled; then drains.
+///
+/// # Errors
+/// A manifest is wrong, or a worker or the broker could not be started.
+pub async fn run(options: Options, token: CancellationToken) -> Result<()> {
+    let documents = manifest::read(&options.files)?;
+    if options.check {
+        return check(&documents);
+    }
+    if !options.demo {
+        // Mistakes are told before a broker is started for nothing.
+        prepare(&documents, &Overrides::default(), &PrivateFolder::create()?)?;
+    }
+    let broker = match &options.broker {
+        Some(broker) => Some(broker.start(say).await?),
+        None => None,
+    };
+    let name_servers = broker.as_ref().map(|broker| vec![broker.name_server.clone()]);
+    let overrides = Overrides { name_servers: name_servers.unwrap_or(options.name_servers) };
+    let ran = if options.demo { run_demo(documents, &overrides, &token).await } else { run_documents(&documents, &overrides, &token).await };
+    if let Some(broker) = broker {
+        broker.stop().await?;
+    }
+    ran
+}
+
+async fn run_documents(documents: &[Document], overrides: &Overrides, token: &CancellationToken) -> Result<()> {
+    let folder = PrivateFolder::create()?;
+    let (planned, ignored) = prepare(documents, overrides, &folder)?;
+    for subject in ignored {
+        say(&format!("left out: {subject}, which only a cluster can use"));
+    }
+    let workers = Workers::start(planned, token).await?;
+    workers.addresses().iter().for_each(|line| say(line));
+    let shown = workers.watch(token).await;
+    say("draining: finishing what is in flight (Ctrl-C again ends at once)");
+    workers.wait().await?;
+    shown.map_err(|source| Error::Write { path: PathBuf::from("standard output"), source })
+}
+
+async fn run_demo(mut documents: Vec<Document>, overrides: &Overrides, token: &CancellationToken) -> Result<()> {
+    let mut app = demo::App::start(token.clone()).await?;
+    let name_server = overrides.name_servers.first().cloned().unwrap_or_else(|| "127.0.0.1:9876".to_owned());
+    documents.extend(app.manifests(&name_server)?);
+    let folder = PrivateFolder::create()?;
+    let (planned, _) = prepare(&documents, overrides, &folder)?;
+    let workers = Workers::start(planned, token).await?;
+    let played = token.run_until_cancelled(app.play(&workers, &say)).await.unwrap_or(Ok(()));
+    print!("{}", table::render(&workers.rows()));
+    if played.is_ok() {
+        app.follow(token, &say).await;
+    }
+    token.cancel();
+    workers.wait().await?;
+    played
+}
+
+/// Reads nothing, starts nothing: tells every mistake of the manifests.
+fn check(documents: &[Document]) -> Result<()> {
+    let folder = PrivateFolder::create()?;
+    let (planned, ignored) = prepare(documents, &Overrides::default(), &folder)?;
+    for Planned { kind, key, config } in &planned {
+        let note = config.as_ref().err().map(|why| format!(" ({why})")).unwrap_or_default();
+        println!("ok: {kind} {}/{}{note}", key.0, key.1);
+    }
+    ignored.iter().for_each(|subject| println!("left out: {subject}"));
+    Ok(())
+}
+
+fn prepare(documents: &[Document], overrides: &Overrides, folder: &PrivateFolder) -> Result<(Vec<Planned>, Vec<String>)> {
+    let resources = Resources::collect(documents, &Schemas::load()?).map_err(Error::Invalid)?;
+    let planned = plan::plan(&resources, overrides, folder)?;
+    if planned.is_empty() { Err(Error::NothingToRun) } else { Ok((planned, resources.ignored)) }
+}
+
+/// Tests, once, the cluster of the connection or binding that the manifests hold; `name` chooses among several.
+///
+/// # Errors
+/// A manifest is wrong, or it is not clear which connection is meant.
+pub async fn test_connection(files: &[PathBuf], name: Option<&str>, name_servers: Vec<String>) -> Result<ConnectionReport> {
+    let folder = PrivateFolder::create()?;
+    let (planned, _) = prepare(&manifest::read(files)?, &Overrides { name_servers }, &folder)?;
+    let is_chosen = |planned: &Planned| name.is_none_or(|name| planned.key.1 == name);
+    let has_connection = planned.iter().any(|planned| planned.kind == "RocketMQConnection" && is_chosen(planned));
+    let of_kind = |planned: &Planned| !has_connection || planned.kind == "RocketMQConnection";
+    let mut configs: Vec<WorkerConfig> =
+        planned.into_iter().filter(|planned| is_chosen(planned) && of_kind(planned)).filter_map(|planned| planned.config.ok()).collect();
+    match (configs.pop(), configs.len()) {
+        (None, _) => Err(Error::NothingToRun),
+        (Some(config), 0) => Ok(test::run(&connection_config(config.role), &config.identity).await),
+        (Some(config), more) => {
+            configs.push(config);
+            let names: Vec<_> = configs.into_iter().map(|config| config.identity.name).collect();
+            Err(Error::Ambiguous { count: more + 1, names: names.join(", ") })
+        }
+    }
+}
+
+/// What to test: the connection itself, or the cluster and topics of a binding.
+fn connection_config(role: Role) -> ConnectionConfig {
+    match role {
+        Role::Connection(config) => config,
+        Role::Binding(binding) => ConnectionConfig {
+            usage: match (binding.input.is_some(), binding.output.is_some()) {
+                (true, true) => Usage::SourceAndTarget,
+                (true, false) => Usage::Source,
+                (false, _) => Usage::Target,
+            },
+            topics: binding.topics.into_iter().map(|topic| topic.topic).collect(),
+            cluster: binding.cluster,
+            test_interval_seconds: 60,
+        },
+    }
+}
+
+fn say(line: &str) {
+    println!("{line}");
+}

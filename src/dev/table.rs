@@ -1,0 +1,129 @@
+//! The live table of what runs.
+
+use std::fmt::Write;
+
+use crate::worker_config::report::{BindingReport, ConnectionReport, TestResult, WorkerReport, WorkerState};
+
+/// A row of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Kind of the custom resource.
+    pub kind: String,
+    /// `namespace/name`.
+    pub name: String,
+    /// The worker's report; or why there is no worker.
+    pub report: Result<Box<WorkerReport>, String>,
+}
+
+const HEADERS: [&str; 9] = ["KIND", "NAME", "STATE", "IN", "OUT", "FAILED", "LAG", "DETAIL", ""];
+
+/// Renders rows in aligned columns; troubles follow below, each with its remedy.
+#[must_use]
+pub fn render(rows: &[Row]) -> String {
+    let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).chain([HEADERS[column].len()]).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..8).map(width).collect();
+    let mut text = String::new();
+    let headers: Vec<String> = HEADERS.iter().map(|header| (*header).to_owned()).collect();
+    for row in std::iter::once(&headers).chain(&cells) {
+        let columns: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(columns.join("  ").trim_end());
+        text.push('\n');
+    }
+    for row in rows {
+        troubles(row, &mut text);
+    }
+    text
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let (state, binding, detail) = match &row.report {
+        Ok(report) => (state(report.state), report.binding.clone(), report.connection.as_ref().map(connection_detail)),
+        Err(why) => ("not run", None, Some(why.clone())),
+    };
+    let figure = |value: fn(&BindingReport) -> Option<u64>| {
+        binding.as_ref().map_or_else(String::new, |binding| value(binding).map_or("?".to_owned(), |value| value.to_string()))
+    };
+    let detail = detail.or_else(|| binding.as_ref().map(binding_detail)).unwrap_or_default();
+    vec![
+        row.kind.clone(),
+        row.name.clone(),
+        state.to_owned(),
+        figure(|binding| Some(binding.messages_in)),
+        figure(|binding| Some(binding.messages_out)),
+        figure(|binding| Some(binding.failed)),
+        figure(|binding| binding.lag),
+        detail,
+    ]
+}
+
+fn state(state: WorkerState) -> &'static str {
+    match state {
+        WorkerState::Starting => "Starting",
+        WorkerState::Running => "Running",
+        WorkerState::Failing => "Failing",
+        WorkerState::Draining => "Draining",
+    }
+}
+
+fn binding_detail(binding: &BindingReport) -> String {
+    let BindingReport { queues, in_flight, redelivered, dead_lettered, .. } = binding;
+    format!("{queues} queues, {in_flight} in flight, {redelivered} redelivered, {dead_lettered} dead-lettered")
+}
+
+fn connection_detail(connection: &ConnectionReport) -> String {
+    let passed = connection.items.iter().filter(|item| item.result == TestResult::Passed).count();
+    let version = connection.server_version.as_deref().unwrap_or("version not known");
+    let ConnectionReport { brokers, topics, items, .. } = connection;
+    format!("{passed} of {} tests passed, {version}, {brokers} brokers, {topics} topics", items.len())
+}
+
+fn troubles(row: &Row, text: &mut String) {
+    let Ok(report) = &row.report else { return };
+    if let Some(error) = &report.last_error {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "  {}: {}: {}\n    → {}", row.name, error.reason, error.message, error.remedy);
+    }
+}
+
+/// The items of a connection test as a table.
+#[must_use]
+pub fn render_test(report: &ConnectionReport) -> String {
+    let mut text = String::new();
+    for item in &report.items {
+        let mark = match item.result {
+            TestResult::Passed => "passed ",
+            TestResult::Warning => "warning",
+            TestResult::Failed => "FAILED ",
+            TestResult::Skipped => "skipped",
+        };
+        let _ = writeln!(text, "{mark}  {:<20} {:>6} ms  {}", item.name, item.duration_millis, item.message);
+        if !item.remedy.is_empty() {
+            let _ = writeln!(text, "{:38}→ {}", "", item.remedy);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::error::reported;
+    use crate::worker_config::Identity;
+
+    #[test]
+    fn columns_line_up_and_errors_show_their_remedy() {
+        let identity = Identity { kind: "RocketMQBinding".into(), namespace: "shop".into(), name: "orders".into(), generation: 1 };
+        let reporter = crate::worker::report::Reporter::new(identity);
+        reporter.set_binding(BindingReport { messages_in: 12, lag: Some(3), ..BindingReport::default() });
+        reporter.set_health(Some(reported("AppUnreachable", "no connection to the app", "start the app")));
+        let row = Row { kind: "RocketMQBinding".into(), name: "shop/orders".into(), report: Ok(Box::new(reporter.current())) };
+        let stopped = Row { kind: "RocketMQSync".into(), name: "shop/s".into(), report: Err("not available yet".into()) };
+        let text = render(&[row, stopped]);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("KIND             NAME         STATE    IN  OUT  FAILED  LAG"), "{text}");
+        assert!(lines[1].starts_with("RocketMQBinding  shop/orders  Failing  12  0    0       3"), "{text}");
+        assert!(lines[2].contains("not run") && lines[2].ends_with("not available yet"), "{text}");
+        assert!(text.contains("AppUnreachable: no connection to the app") && text.contains("→ start the app"), "{text}");
+    }
+}
