@@ -22,22 +22,19 @@ cd "$REPOSITORY"
 
 INSTALL_LOG=$CACHE/install.log
 INSTALL_PID=
-STARTED=()
+STARTED_CLUSTER=
+STARTED_BROKERS=()
 RESULTS=()
 
 # ---- servers
 
 stop_started() {
-  local status=$? server
+  local status=$?
   trap - EXIT INT TERM
   if [ -n "$INSTALL_PID" ] && kill -0 "$INSTALL_PID" 2>/dev/null; then kill -- "-$INSTALL_PID" 2>/dev/null || true; fi
   if [ -z "${KEEP_SERVERS:-}" ]; then
-    for server in "${STARTED[@]}"; do
-      case $server in
-        cluster) "$CLUSTER_SCRIPTS/kubernetes/down.sh" ;;
-        *) "$CLUSTER_SCRIPTS/rocketmq/matrix.sh" down "$server" ;;
-      esac
-    done
+    [ -z "$STARTED_CLUSTER" ] || "$CLUSTER_SCRIPTS/kubernetes/down.sh"
+    [ ${#STARTED_BROKERS[@]} = 0 ] || "$CLUSTER_SCRIPTS/rocketmq/down.sh" "${STARTED_BROKERS[@]}"
   fi
   exit "$status"
 }
@@ -83,14 +80,16 @@ control_plane_runs() { pid_alive "$CLUSTER/pids/kube-apiserver"; }
 start_cluster() { # [control-plane]
   own_cluster || return 0
   await_install
-  control_plane_runs || STARTED+=(cluster)
+  control_plane_runs || STARTED_CLUSTER=1
   CONTROL_PLANE_ONLY=${1:+1} "$CLUSTER_SCRIPTS/kubernetes/up.sh"
   export KUBECONFIG=$CLUSTER_KUBECONFIG
 }
 
 start_brokers() { # conformance|e2e
   await_install
-  "$CLUSTER_SCRIPTS/rocketmq/matrix.sh" status "$1" > /dev/null || STARTED+=("$1")
+  local stopped
+  mapfile -t stopped < <("$CLUSTER_SCRIPTS/rocketmq/matrix.sh" status "$1" | awk '$2 == "stopped" { print $1 }')
+  STARTED_BROKERS+=("${stopped[@]}")
   "$CLUSTER_SCRIPTS/rocketmq/matrix.sh" up "$1"
   export ROCKETMQ_TEST_RUN=$RUN
 }

@@ -14,10 +14,6 @@ BASE=docker.io/library/rust:$RUST_VERSION-$DEBIAN_RELEASE
 BUILD_CACHE=$CACHE/image-build
 SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
-mkdir -p "$CACHE"
-exec 7> "$CACHE/.image-build.lock"
-flock 7
-
 BUILDAH=(nice -n 5 buildah --root "$CACHE/buildah" --runroot "$SOCKETS-buildah" --storage-driver overlay)
 
 # The layout of the public image matters little; that cargo, rustc and a C compiler are on PATH is enough.
@@ -42,7 +38,12 @@ make_base() {
 
 [ "$(id -u)" = 0 ] || die "buildah with chroot isolation needs root"
 command -v buildah > /dev/null || die "buildah is not installed; run install.sh image-tools"
-"${BUILDAH[@]}" inspect --type image "$BASE" > /dev/null 2>&1 || make_base
+base_exists() { "${BUILDAH[@]}" inspect --type image "$BASE" > /dev/null 2>&1; }
+if [ "$TAG" = base ] && base_exists; then exit 0; fi
+mkdir -p "$CACHE"
+exec 7> "$CACHE/.image-build.lock"
+flock 7
+base_exists || make_base
 [ "$TAG" != base ] || exit 0
 mkdir -p "$BUILD_CACHE/registry" "$BUILD_CACHE/target"
 step "image $TAG: building"
