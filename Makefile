@@ -19,7 +19,7 @@ setup: ## Install and build everything that the other targets need
 	$(CLUSTER)/kubernetes/image-build.sh base
 
 .PHONY: demo
-demo: ## Run the samples on this machine: no cluster and no broker needed
+demo: ## Start a broker, publish through a binding and see the messages come back; no cluster needed
 	cargo run --release --locked -- dev --demo
 
 .PHONY: test
