@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use axum::Router;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::settings::Settings;
+use crate::admin::{AdminServer, Readiness};
+use crate::controller::Settings;
 use crate::dev::broker::JavaBroker;
 use crate::dev::{self, table};
+use crate::metrics::Metrics;
 use crate::telemetry::{self, LogFormat};
 use crate::worker_config::report::TestResult;
 use crate::{api, controller, shutdown, worker};
@@ -219,7 +222,18 @@ async fn run_operator(args: OperatorArgs, token: CancellationToken) -> Result<()
         worker_admin_port: args.worker_admin_port,
         ..Settings::new(&args.operator_namespace, &args.pod_name, &args.worker_image)
     };
-    controller::run(settings, &args.admin_host, args.admin_port, token).await.map_err(|error| error.to_string())
+    let (host, port) = (&args.admin_host, args.admin_port);
+    let server = AdminServer::bind(host, port).await.map_err(|error| format!("failed to listen on {host}:{port}: {error}"))?;
+    let (metrics, readiness, served) = (Metrics::new("operator"), Readiness::default(), CancellationToken::new());
+    let serve = server.serve(metrics.clone(), readiness.clone(), Router::new(), served.clone());
+    let reconcile = async {
+        let ran = controller::run(settings, readiness, metrics, token).await;
+        served.cancel();
+        ran
+    };
+    let (ran, served) = tokio::join!(reconcile, serve);
+    ran.map_err(|error| error.to_string())?;
+    served.map_err(|error| format!("the admin server failed: {error}"))
 }
 
 async fn run_worker(args: &WorkerArgs, token: CancellationToken) -> Result<(), Failure> {

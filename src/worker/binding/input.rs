@@ -25,6 +25,7 @@ use super::backoff;
 use super::health::{Health, Part};
 use crate::rocketmq::{self, Client, Consumer, ConsumerConfig, Delivery, Subscription};
 use crate::worker_config::binding::{BindingConfig, InputConfig, StartFrom};
+use crate::worker_config::report::ReportedError;
 
 /// Failed deliveries in a row after which the worker counts as failing.
 const FAILING_AFTER: u32 = 10;
@@ -255,8 +256,22 @@ impl Input {
         let status = consumer.status();
         self.metrics.queues.set(i64::try_from(status.queues.len()).unwrap_or(i64::MAX));
         self.metrics.lag.set(status.lag.map_or(-1, |lag| i64::try_from(lag).unwrap_or(i64::MAX)));
-        // A worker may have no queue because others of its group have them all: that is no trouble by itself.
-        let trouble = status.last_error.filter(|_| status.queues.is_empty());
-        self.health.set(Part::Consumer, trouble.map(|error| rocketmq_report("failed to read from RocketMQ", &error)));
+        let trouble = status.last_error.map(|error| rocketmq_report("failed to read from RocketMQ", &error));
+        // With some queues the binding works, and with none it may be that others of its group have them all.
+        match trouble {
+            Some(trouble) if !status.queues.is_empty() => {
+                self.health.clear(Part::Consumer);
+                self.note_queue_trouble(trouble);
+            }
+            trouble => self.health.set(Part::Consumer, trouble),
+        }
+    }
+
+    /// Reports a failure of some queues once, not every second that it lasts.
+    fn note_queue_trouble(&self, trouble: ReportedError) {
+        let known = self.reporter.current().last_error;
+        if known.is_none_or(|known| known.message != trouble.message) {
+            self.reporter.record_error(trouble);
+        }
     }
 }
