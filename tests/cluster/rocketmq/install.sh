@@ -39,6 +39,9 @@ install_version() {
   touch "$libraries/.complete"
 }
 
+mkdir -p "$CACHE/rocketmq"
+exec 9> "$CACHE/rocketmq/.install.lock"
+flock 9
 command -v mvn >/dev/null || die "mvn is not on PATH; install Maven and JDK 17"
 # shellcheck disable=SC2086  # a list of versions
 [ $# -gt 0 ] || set -- $ROCKETMQ_VERSIONS
