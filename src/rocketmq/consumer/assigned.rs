@@ -1,0 +1,118 @@
+//! A queue that is assigned to this member.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::super::client::lock;
+use super::super::error::Error;
+use super::super::route::Queue;
+use super::QueueStatus;
+use super::tracker::Tracker;
+
+/// State of an assigned queue, shared by its pull task, its deliveries and the committer.
+pub(crate) struct Assigned {
+    pub queue: Queue,
+    /// Cancelled when the queue goes to another member.
+    pub revoked: CancellationToken,
+    /// Offset of the next message that the broker will store; -1 before its first answer.
+    pub max_offset: AtomicI64,
+    /// Whether a pull is waiting at the broker, so that `max_offset` is fresh.
+    pub pulling: AtomicBool,
+    tracker: Mutex<Tracker>,
+    committed: AtomicI64,
+    started: AtomicBool,
+    reset_to: Mutex<Option<i64>>,
+    locked_at: Mutex<Option<Instant>>,
+    error: Mutex<Option<Error>>,
+}
+
+impl Assigned {
+    pub fn new(queue: Queue, revoked: CancellationToken) -> Self {
+        Self {
+            queue,
+            revoked,
+            max_offset: AtomicI64::new(-1),
+            pulling: AtomicBool::new(false),
+            tracker: Mutex::default(),
+            committed: AtomicI64::new(-1),
+            started: AtomicBool::new(false),
+            reset_to: Mutex::default(),
+            locked_at: Mutex::default(),
+            error: Mutex::default(),
+        }
+    }
+
+    /// Begins at an offset; `committed` is what the broker has already.
+    pub fn start_at(&self, offset: i64, committed: Option<i64>) {
+        lock(&self.tracker).reset(offset);
+        self.committed.store(committed.unwrap_or(-1), Ordering::Relaxed);
+        self.started.store(true, Ordering::Release);
+    }
+
+    pub fn open(&self, offset: i64) {
+        lock(&self.tracker).open(offset);
+    }
+
+    pub fn advance(&self, next: i64) {
+        lock(&self.tracker).advance(next);
+    }
+
+    pub fn settle(&self, offset: i64) {
+        lock(&self.tracker).settle(offset);
+    }
+
+    /// The offset to commit; none before the start position is known.
+    pub fn committable(&self) -> Option<i64> {
+        self.started.load(Ordering::Acquire).then(|| lock(&self.tracker).committable())
+    }
+
+    /// The offset to commit when the broker does not have it yet.
+    pub fn uncommitted(&self) -> Option<i64> {
+        self.committable().filter(|offset| *offset != self.committed.load(Ordering::Relaxed))
+    }
+
+    pub fn set_committed(&self, offset: i64) {
+        self.committed.store(offset, Ordering::Relaxed);
+    }
+
+    /// Asks the pull task to go on at another offset.
+    pub fn request_reset(&self, offset: i64) {
+        *lock(&self.reset_to) = Some(offset);
+    }
+
+    pub fn take_reset(&self) -> Option<i64> {
+        lock(&self.reset_to).take()
+    }
+
+    pub fn set_locked(&self, locked: bool) {
+        *lock(&self.locked_at) = locked.then(Instant::now);
+    }
+
+    /// Whether the broker's lock is certainly held.
+    pub fn is_locked(&self) -> bool {
+        lock(&self.locked_at).is_some_and(|at| at.elapsed() < super::lock::LOCK_VALID)
+    }
+
+    pub fn set_error(&self, error: Option<Error>) {
+        *lock(&self.error) = error;
+    }
+
+    pub fn error(&self) -> Option<Error> {
+        lock(&self.error).clone()
+    }
+
+    pub fn status(&self) -> QueueStatus {
+        let tracker = lock(&self.tracker);
+        QueueStatus {
+            topic: self.queue.topic.clone(),
+            broker_name: self.queue.broker_name.clone(),
+            queue_id: self.queue.queue_id,
+            acknowledged: if self.started.load(Ordering::Acquire) { tracker.committable() } else { -1 },
+            max_offset: self.max_offset.load(Ordering::Relaxed),
+            in_flight: tracker.open_count(),
+        }
+    }
+}

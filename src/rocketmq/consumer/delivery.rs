@@ -1,0 +1,251 @@
+//! A delivery: one message with the duty to settle it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::super::error::Result;
+use super::super::message::ReceivedMessage;
+use super::super::wire::Command;
+use super::super::wire::codes::request;
+use super::assigned::Assigned;
+use super::member::Member;
+
+/// Delays of the broker's levels 1 to 18, in seconds, as brokers have them by default.
+const LEVEL_SECONDS: [u64; 18] = [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
+/// Pause before a delivery is repeated here, because it was dropped or could not be handed back.
+const LOCAL_PAUSE: Duration = Duration::from_secs(1);
+/// Level that means the dead-letter topic.
+const DEAD_LETTER: i32 = -1;
+
+/// When a negatively acknowledged message is delivered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redelivery {
+    /// As the broker does: 10 s, 30 s, 1 m … rising with each redelivery.
+    BrokerDefault,
+    /// After a delay level of the broker, 1 to 18.
+    Level(u8),
+    /// After the broker's level nearest to this wait; in ordered and broadcasting mode after exactly this wait.
+    After(Duration),
+}
+
+impl Redelivery {
+    fn level(self) -> i32 {
+        match self {
+            Redelivery::BrokerDefault => 0,
+            Redelivery::Level(level) => i32::from(level.clamp(1, 18)),
+            Redelivery::After(wait) => {
+                let distance = |(_, seconds): &(usize, &u64)| Duration::from_secs(**seconds).abs_diff(wait);
+                LEVEL_SECONDS.iter().enumerate().min_by_key(distance).map_or(1, |(at, _)| at as i32 + 1)
+            }
+        }
+    }
+
+    /// The wait when the message is kept here, after `attempts` deliveries.
+    fn wait(self, attempts: i32) -> Duration {
+        let seconds = |level: i32| Duration::from_secs(LEVEL_SECONDS[(level.clamp(1, 18) - 1) as usize]);
+        match self {
+            Redelivery::BrokerDefault => seconds(3 + attempts),
+            Redelivery::Level(level) => seconds(i32::from(level)),
+            Redelivery::After(wait) => wait,
+        }
+    }
+}
+
+/// How an ordered delivery ended.
+pub(super) enum Outcome {
+    Done,
+    Again(Duration),
+}
+
+/// A message with the duty to settle it: acknowledge it, hand it back, or move it to the dead-letter topic. A delivery that is
+/// dropped is delivered again after a pause.
+pub struct Delivery {
+    content: Option<Content>,
+    handed_out: bool,
+}
+
+struct Content {
+    message: ReceivedMessage,
+    member: Arc<Member>,
+    assigned: Arc<Assigned>,
+    /// Present in ordered mode, where the pull task waits for the outcome.
+    outcome: Option<oneshot::Sender<Outcome>>,
+    _limits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+impl Delivery {
+    pub(super) fn new(
+        message: ReceivedMessage,
+        member: Arc<Member>,
+        assigned: Arc<Assigned>,
+        outcome: Option<oneshot::Sender<Outcome>>,
+        limits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    ) -> Self {
+        Self { content: Some(Content { message, member, assigned, outcome, _limits: limits }), handed_out: false }
+    }
+
+    /// Gives the delivery to the caller, unless its queue has gone to another member meanwhile.
+    pub(super) fn hand_out(mut self) -> Option<Self> {
+        let content = self.content.as_ref()?;
+        if content.assigned.revoked.is_cancelled() {
+            self.content = None;
+            return None;
+        }
+        content.member.count_handed_out();
+        self.handed_out = true;
+        Some(self)
+    }
+
+    /// The message.
+    ///
+    /// # Panics
+    /// Never: the content is taken only by the methods that consume the delivery.
+    #[must_use]
+    pub fn message(&self) -> &ReceivedMessage {
+        &self.content.as_ref().expect("a delivery should hold its message until it is settled").message
+    }
+
+    /// The message is done: it will not be delivered to this group again.
+    pub fn ack(mut self) {
+        if let Some(content) = self.take() {
+            content.done();
+        }
+    }
+
+    /// The message is to be delivered again. In clustering mode the broker stores it in the group's retry topic, or in its
+    /// dead-letter topic after the last redelivery; in ordered and broadcasting mode it waits here.
+    ///
+    /// # Errors
+    /// The broker did not take it back; it is delivered again from here.
+    pub async fn nack(mut self, redelivery: Redelivery) -> Result<()> {
+        let Some(content) = &mut self.content else { return Ok(()) };
+        let attempts = content.message.reconsume_times;
+        if content.assigned.revoked.is_cancelled() {
+            self.take();
+            return Ok(()); // another member has the queue and gets the message
+        }
+        let last = attempts >= content.member.config.max_reconsume_times;
+        if content.outcome.is_some() && !last {
+            if let Some(outcome) = content.outcome.take() {
+                // without a pull task the queue is revoked, and the broker repeats the message
+                let _ = outcome.send(Outcome::Again(redelivery.wait(attempts)));
+            }
+            self.take();
+            return Ok(());
+        }
+        if content.member.config.broadcasting {
+            content.message.reconsume_times += 1;
+            self.redeliver(redelivery.wait(attempts));
+            return Ok(());
+        }
+        let level = if content.outcome.is_some() { DEAD_LETTER } else { redelivery.level() };
+        self.send_back(level).await
+    }
+
+    /// Moves the message to the group's dead-letter topic (`%DLQ%group`). In broadcasting mode, which has none, it is done.
+    ///
+    /// # Errors
+    /// The broker did not take it; it is delivered again from here.
+    pub async fn dead_letter(mut self) -> Result<()> {
+        if self.content.as_ref().is_none_or(|content| content.assigned.revoked.is_cancelled()) {
+            self.take();
+            return Ok(());
+        }
+        if self.message_member_is_broadcasting() {
+            self.ack();
+            return Ok(());
+        }
+        self.send_back(DEAD_LETTER).await
+    }
+
+    fn message_member_is_broadcasting(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| content.member.config.broadcasting)
+    }
+
+    /// `CONSUMER_SEND_MSG_BACK`; on failure the delivery is dropped, which repeats it.
+    async fn send_back(mut self, level: i32) -> Result<()> {
+        let Some(content) = &self.content else { return Ok(()) };
+        let (message, client) = (&content.message, content.member.client());
+        let request = Command::request(request::CONSUMER_SEND_MSG_BACK)
+            .with("offset", message.commit_log_offset)
+            .with("group", content.member.group())
+            .with("delayLevel", level)
+            .with("originMsgId", &message.offset_message_id)
+            .with("originTopic", &content.assigned.queue.topic)
+            .with("unitMode", false)
+            .with("maxReconsumeTimes", content.member.config.max_reconsume_times)
+            .with("bname", &message.broker_name);
+        let address = client.master_address(&message.broker_name)?;
+        client.call(&address, request, &format!("handing back message {}", message.message_id)).await?;
+        if let Some(content) = self.take() {
+            content.done();
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Option<Content> {
+        let content = self.content.take()?;
+        if std::mem::take(&mut self.handed_out) {
+            content.member.count_settled();
+        }
+        Some(content)
+    }
+
+    /// Puts the message into the channel again after a pause.
+    fn redeliver(&mut self, pause: Duration) {
+        let Some(content) = self.take() else { return };
+        if content.assigned.revoked.is_cancelled() || content.member.is_leaving() || content.outcome.is_some() {
+            return; // an ordered delivery's pull task sees that the sender is gone; else the broker repeats the message
+        }
+        let (member, revoked) = (content.member.clone(), content.assigned.revoked.clone());
+        let deliveries = member.deliveries.clone();
+        let again = Delivery { content: Some(content), handed_out: false };
+        member.clone().spawn(async move {
+            let wait = async {
+                tokio::time::sleep(pause).await;
+                deliveries.reserve().await
+            };
+            match revoked.run_until_cancelled(wait).await {
+                Some(Ok(permit)) => permit.send(again),
+                _ => drop(again),
+            }
+        });
+    }
+}
+
+impl Content {
+    fn done(self) {
+        self.assigned.settle(self.message.queue_offset);
+        if let Some(outcome) = self.outcome {
+            // without a pull task the queue is revoked
+            let _ = outcome.send(Outcome::Done);
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.redeliver(LOCAL_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_become_the_nearest_level() {
+        let level = |seconds: u64| Redelivery::After(Duration::from_secs(seconds)).level();
+        assert_eq!([level(0), level(1), level(4), level(20), level(90), level(100_000)], [1, 1, 2, 3, 5, 18]);
+        assert_eq!(Redelivery::BrokerDefault.level(), 0);
+        assert_eq!(Redelivery::Level(99).level(), 18);
+    }
+
+    #[test]
+    fn local_waits_follow_the_brokers_levels() {
+        assert_eq!(Redelivery::BrokerDefault.wait(0), Duration::from_secs(10));
+        assert_eq!(Redelivery::BrokerDefault.wait(100), Duration::from_secs(7200));
+    }
+}

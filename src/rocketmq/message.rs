@@ -1,0 +1,418 @@
+//! Messages to send and messages received, with RocketMQ's property names.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::error::{Error, ErrorKind, Result};
+use super::message_id::{now_millis, unique_message_id};
+use super::wire::stored::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, StoredMessage};
+
+/// Names of the properties that RocketMQ gives a meaning (`MessageConst` of Apache RocketMQ).
+pub mod property {
+    #![allow(missing_docs)] // the names are RocketMQ's own
+    pub const KEYS: &str = "KEYS";
+    pub const TAGS: &str = "TAGS";
+    pub const WAIT: &str = "WAIT";
+    pub const DELAY: &str = "DELAY";
+    pub const UNIQUE_KEY: &str = "UNIQ_KEY";
+    pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+    pub const REAL_TOPIC: &str = "REAL_TOPIC";
+    pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+    pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
+    pub const PRODUCER_GROUP: &str = "PGROUP";
+    pub const TRANSACTION_ID: &str = "__transactionId__";
+    pub const TIMER_DELIVER_MILLIS: &str = "TIMER_DELIVER_MS";
+    pub const TIMER_DELAY_MILLIS: &str = "TIMER_DELAY_MS";
+    /// Properties that RocketMQ sets itself; they are not the user's.
+    pub const RESERVED: [&str; 44] = [
+        KEYS, TAGS, WAIT, DELAY, UNIQUE_KEY, RETRY_TOPIC, REAL_TOPIC, SHARDING_KEY, TRANSACTION_PREPARED, PRODUCER_GROUP, TRANSACTION_ID,
+        TIMER_DELIVER_MILLIS, TIMER_DELAY_MILLIS, "TIMER_DELAY_SEC", "REAL_QID", "MIN_OFFSET", "MAX_OFFSET", "BUYER_ID", "ORIGIN_MESSAGE_ID",
+        "TRANSFER_FLAG", "CORRECTION_FLAG", "MQ2_FLAG", "RECONSUME_TIME", "MSG_REGION", "TRACE_ON", "MAX_RECONSUME_TIMES", "CONSUME_START_TIME",
+        "TRAN_PREPARED_QUEUE_OFFSET", "TRANSACTION_CHECK_TIMES", "CHECK_IMMUNITY_TIME_IN_SECONDS", "INSTANCE_ID", "CORRELATION_ID",
+        "REPLY_TO_CLIENT", "TTL", "ARRIVE_TIME", "PUSH_REPLY_TIME", "CLUSTER", "MSG_TYPE", "POP_CK", "POP_CK_OFFSET", "1ST_POP_TIME",
+        "EXTEND_UNIQ_INFO", "INNER_NUM", "INNER_BASE",
+    ];
+
+    /// Whether RocketMQ gives the name a meaning of its own.
+    #[must_use]
+    pub fn is_reserved(name: &str) -> bool {
+        RESERVED.contains(&name)
+    }
+}
+
+/// Longest encoded properties, in bytes: the stored form has a signed 16-bit length.
+const MAX_PROPERTIES_BYTES: usize = 32_767;
+/// Longest topic name, with namespace.
+const MAX_TOPIC_BYTES: usize = 127;
+
+/// When a message is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delay {
+    /// A delay level of the broker, 1 to 18 (1 s, 5 s, 10 s, 30 s, 1 m, … 2 h by default).
+    Level(u8),
+    /// At this time, milliseconds since the Unix epoch; RocketMQ 5.x only: a 4.9 broker delivers at once.
+    At(i64),
+    /// After this time; RocketMQ 5.x only: a 4.9 broker delivers at once.
+    After(Duration),
+}
+
+/// A message to send.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Topic without the namespace.
+    pub topic: String,
+    /// Body.
+    pub body: Bytes,
+    /// Tag, by which consumers filter.
+    pub tag: Option<String>,
+    /// Keys, by which operators look messages up.
+    pub keys: Vec<String>,
+    /// User properties.
+    pub properties: BTreeMap<String, String>,
+    /// Messages with the same sharding key go to the same queue and keep their order.
+    pub sharding_key: Option<String>,
+    /// When it is delivered; none means at once.
+    pub delay: Option<Delay>,
+}
+
+impl Message {
+    /// A message with a body and nothing else.
+    #[must_use]
+    pub fn new(topic: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        Self { topic: topic.into(), body: body.into(), ..Self::default() }
+    }
+
+    /// Sets the tag.
+    #[must_use]
+    pub fn with_tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+
+    /// Adds a key.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+        self.keys.push(key.into());
+        self
+    }
+
+    /// Sets a user property.
+    #[must_use]
+    pub fn with_property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets the sharding key.
+    #[must_use]
+    pub fn with_sharding_key(mut self, key: impl Into<String>) -> Self {
+        self.sharding_key = Some(key.into());
+        self
+    }
+
+    /// Sets when it is delivered.
+    #[must_use]
+    pub fn with_delay(mut self, delay: Delay) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+}
+
+/// A checked message with its properties encoded, ready for a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    /// Topic with the namespace.
+    pub topic: String,
+    pub body: Bytes,
+    pub message_id: String,
+    pub properties: String,
+    pub sharding_key: Option<String>,
+    pub sys_flag: i32,
+    pub born_timestamp: i64,
+    /// Whether the message may share a batch: brokers refuse batches of delayed and transactional messages, and a batch has
+    /// one compression flag for all.
+    pub batchable: bool,
+}
+
+impl Outgoing {
+    /// Checks a message and encodes its properties; `extra` adds properties of RocketMQ's own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidMessage`] or [`ErrorKind::MessageTooLarge`] that names the field.
+    pub fn prepare(message: Message, namespace: Option<&str>, max_bytes: usize, extra: &[(&str, &str)]) -> Result<Self> {
+        let topic = with_namespace(namespace, &message.topic);
+        check_topic(&topic)?;
+        if message.body.is_empty() {
+            return Err(invalid("body: is empty; RocketMQ stores no message without a body"));
+        }
+        if message.body.len() > max_bytes {
+            let length = message.body.len();
+            return Err(Error::new(ErrorKind::MessageTooLarge, format!("body: {length} bytes are more than the limit of {max_bytes}")));
+        }
+        let message_id = unique_message_id();
+        let properties = encode_properties(&message, &message_id, extra)?;
+        Ok(Self {
+            topic,
+            body: message.body,
+            message_id,
+            properties,
+            sharding_key: message.sharding_key,
+            sys_flag: 0,
+            born_timestamp: now_millis(),
+            batchable: message.delay.is_none() && extra.is_empty(),
+        })
+    }
+
+    /// Size in a batch body, in bytes.
+    pub fn batch_bytes(&self) -> usize {
+        4 + 4 + 4 + 4 + 4 + self.body.len() + 2 + self.properties.len()
+    }
+
+    /// Appends the message in the form of a batch (`MessageDecoder.encodeMessage` of Apache RocketMQ).
+    pub fn encode_in_batch(&self, out: &mut BytesMut) {
+        out.put_i32(self.batch_bytes() as i32);
+        out.put_i32(0);
+        out.put_i32(0);
+        out.put_i32(0);
+        out.put_i32(self.body.len() as i32);
+        out.put_slice(&self.body);
+        out.put_i16(self.properties.len() as i16);
+        out.put_slice(self.properties.as_bytes());
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidMessage, message)
+}
+
+/// Checks a topic name as brokers do (`TopicValidator` of Apache RocketMQ), so that the answer names the field.
+fn check_topic(topic: &str) -> Result<()> {
+    if topic.trim().is_empty() {
+        return Err(invalid("topic: is empty; name a topic"));
+    }
+    if topic.len() > MAX_TOPIC_BYTES {
+        return Err(invalid(format!("topic: {topic:?} is longer than {MAX_TOPIC_BYTES} characters")));
+    }
+    if !topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"%|-_".contains(&byte)) {
+        return Err(invalid(format!("topic: {topic:?} contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$")));
+    }
+    Ok(())
+}
+
+fn encode_properties(message: &Message, message_id: &str, extra: &[(&str, &str)]) -> Result<String> {
+    let mut out = String::with_capacity(96);
+    push_property(&mut out, property::UNIQUE_KEY, message_id)?;
+    push_property(&mut out, property::WAIT, "true")?;
+    if let Some(tag) = message.tag.as_deref().filter(|tag| !tag.is_empty()) {
+        push_property(&mut out, property::TAGS, tag)?;
+    }
+    if !message.keys.is_empty() {
+        if let Some(key) = message.keys.iter().find(|key| key.is_empty() || key.contains(char::is_whitespace)) {
+            return Err(invalid(format!("keys: {key:?} is empty or contains a blank, which separates keys; replace it")));
+        }
+        push_property(&mut out, property::KEYS, &message.keys.join(" "))?;
+    }
+    if let Some(key) = &message.sharding_key {
+        push_property(&mut out, property::SHARDING_KEY, key)?;
+    }
+    match message.delay {
+        Some(Delay::Level(level @ 1..=18)) => push_property(&mut out, property::DELAY, &level.to_string())?,
+        Some(Delay::Level(level)) => return Err(invalid(format!("delay: level {level} is not between 1 and 18"))),
+        Some(Delay::At(millis)) => push_property(&mut out, property::TIMER_DELIVER_MILLIS, &millis.to_string())?,
+        Some(Delay::After(wait)) => push_property(&mut out, property::TIMER_DELAY_MILLIS, &wait.as_millis().to_string())?,
+        None => {}
+    }
+    for (name, value) in &message.properties {
+        if property::is_reserved(name) {
+            return Err(invalid(format!("properties: {name:?} is reserved by RocketMQ; choose another name")));
+        }
+        push_property(&mut out, name, value)?;
+    }
+    for (name, value) in extra {
+        push_property(&mut out, name, value)?;
+    }
+    if out.len() > MAX_PROPERTIES_BYTES {
+        let length = out.len();
+        return Err(invalid(format!("properties: {length} bytes with keys and tag are more than the limit of {MAX_PROPERTIES_BYTES}")));
+    }
+    Ok(out)
+}
+
+fn push_property(out: &mut String, name: &str, value: &str) -> Result<()> {
+    let separator = [NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR];
+    if name.is_empty() || name.contains(separator) || value.contains(separator) {
+        return Err(invalid(format!("properties: {name:?} is empty, or it or its value contains U+0001 or U+0002, which separate properties")));
+    }
+    out.push_str(name);
+    out.push(NAME_VALUE_SEPARATOR);
+    out.push_str(value);
+    out.push(PROPERTY_SEPARATOR);
+    Ok(())
+}
+
+/// How far a broker had secured a message when it answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendStatus {
+    /// As secure as the broker's configuration asks for.
+    Ok,
+    /// Stored, but not flushed to disk in time (synchronous flush).
+    FlushDiskTimeout,
+    /// Stored, but not copied to a replica in time (synchronous replication).
+    FlushReplicaTimeout,
+    /// Stored, but there is no replica (synchronous replication).
+    ReplicaNotAvailable,
+}
+
+/// Where a message was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendReceipt {
+    /// Unique id that consumers see.
+    pub message_id: String,
+    /// The broker's id of the stored copy.
+    pub offset_message_id: String,
+    /// Topic without the namespace.
+    pub topic: String,
+    /// Name of the broker.
+    pub broker_name: String,
+    /// Queue in the topic.
+    pub queue_id: i32,
+    /// Position in the queue.
+    pub queue_offset: i64,
+    /// How far the message is secured.
+    pub status: SendStatus,
+    /// Id of the transaction, for a transactional message.
+    pub transaction_id: Option<String>,
+}
+
+/// A received message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceivedMessage {
+    /// Topic that the sender named: without the namespace, and the original one for a redelivery.
+    pub topic: String,
+    /// Unique id that the sender gave; the broker's id when it gave none.
+    pub message_id: String,
+    /// The broker's id of the stored copy.
+    pub offset_message_id: String,
+    /// Name of the broker.
+    pub broker_name: String,
+    /// Queue in the topic.
+    pub queue_id: i32,
+    /// Position in the queue.
+    pub queue_offset: i64,
+    /// Position in the broker's commit log.
+    pub commit_log_offset: i64,
+    /// Body, decompressed.
+    pub body: Bytes,
+    /// Tag.
+    pub tag: Option<String>,
+    /// Keys.
+    pub keys: Vec<String>,
+    /// Sharding key.
+    pub sharding_key: Option<String>,
+    /// User properties.
+    pub properties: BTreeMap<String, String>,
+    /// RocketMQ's own properties.
+    pub system_properties: BTreeMap<String, String>,
+    /// Sender's clock, milliseconds since the Unix epoch.
+    pub born_timestamp: i64,
+    /// `host:port` of the sender.
+    pub born_host: String,
+    /// Broker's clock, milliseconds since the Unix epoch.
+    pub store_timestamp: i64,
+    /// Deliveries before this one.
+    pub reconsume_times: i32,
+    /// RocketMQ's flags.
+    pub sys_flag: i32,
+    /// The sender's own flag.
+    pub flag: i32,
+}
+
+impl ReceivedMessage {
+    /// From the stored form; `broker_name` is the broker it was read from.
+    pub(crate) fn from_stored(stored: StoredMessage, broker_name: &str, namespace: Option<&str>) -> Self {
+        let topic = stored.property(property::RETRY_TOPIC).unwrap_or(&stored.topic);
+        let topic = without_namespace(namespace, topic).to_owned();
+        let message_id = stored.property(property::UNIQUE_KEY).unwrap_or(&stored.offset_message_id).to_owned();
+        let keys = stored.property(property::KEYS).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+        let (system_properties, properties) = stored.properties.iter().cloned().partition(|(name, _)| property::is_reserved(name));
+        Self {
+            topic,
+            message_id,
+            broker_name: broker_name.to_owned(),
+            queue_id: stored.queue_id,
+            queue_offset: stored.queue_offset,
+            commit_log_offset: stored.commit_log_offset,
+            tag: stored.property(property::TAGS).map(str::to_owned),
+            keys,
+            sharding_key: stored.property(property::SHARDING_KEY).map(str::to_owned),
+            properties,
+            system_properties,
+            born_timestamp: stored.born_timestamp,
+            store_timestamp: stored.store_timestamp,
+            reconsume_times: stored.reconsume_times,
+            sys_flag: stored.sys_flag,
+            flag: stored.flag,
+            offset_message_id: stored.offset_message_id,
+            born_host: stored.born_host,
+            body: stored.body,
+        }
+    }
+}
+
+/// `namespace%name`, unless there is no namespace or the name is RocketMQ's own.
+pub(crate) fn with_namespace(namespace: Option<&str>, name: &str) -> String {
+    match namespace.filter(|namespace| !namespace.is_empty()) {
+        Some(namespace) if name != "TBW102" && !name.starts_with(&format!("{namespace}%")) => format!("{namespace}%{name}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// The name without its namespace.
+pub(crate) fn without_namespace<'a>(namespace: Option<&str>, name: &'a str) -> &'a str {
+    let Some(namespace) = namespace.filter(|namespace| !namespace.is_empty()) else { return name };
+    name.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('%')).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepare(message: Message) -> Result<Outgoing> {
+        Outgoing::prepare(message, None, 100, &[])
+    }
+
+    #[test]
+    fn bad_messages_are_refused_with_the_field() {
+        let check = |message: Message, field: &str| {
+            let error = prepare(message).unwrap_err().to_string();
+            assert!(error.starts_with(field), "{error}");
+        };
+        check(Message::new("", "x"), "topic:");
+        check(Message::new("bad topic!", "x"), "topic:");
+        check(Message::new("t".repeat(128), "x"), "topic:");
+        check(Message::new("t", ""), "body:");
+        check(Message::new("t", vec![0; 101]), "body:");
+        check(Message::new("t", "x").with_key("a b"), "keys:");
+        check(Message::new("t", "x").with_property("TAGS", "x"), "properties:");
+        check(Message::new("t", "x").with_property("a", "\u{1}"), "properties:");
+        check(Message::new("t", "x").with_property("a", "v".repeat(40_000)), "properties:");
+        check(Message::new("t", "x").with_delay(Delay::Level(19)), "delay:");
+    }
+
+    #[test]
+    fn namespaces_are_added_once_and_taken_off() {
+        assert_eq!(with_namespace(Some("ns"), "t"), "ns%t");
+        assert_eq!(with_namespace(Some("ns"), "ns%t"), "ns%t");
+        assert_eq!(with_namespace(None, "t"), "t");
+        assert_eq!(without_namespace(Some("ns"), "ns%t"), "t");
+        assert_eq!(without_namespace(None, "ns%t"), "ns%t");
+    }
+
+    #[test]
+    fn a_delayed_message_is_not_batchable() {
+        assert!(prepare(Message::new("t", "x")).unwrap().batchable);
+        assert!(!prepare(Message::new("t", "x").with_delay(Delay::Level(1))).unwrap().batchable);
+    }
+}

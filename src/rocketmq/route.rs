@@ -1,0 +1,145 @@
+//! Routes: which brokers hold which queues of a topic (`TopicRouteData` of Apache RocketMQ), read leniently: 4.9 leaves out
+//! fields that 5.x sends, and both write broker ids as bare numbers.
+
+use std::collections::BTreeMap;
+
+use super::wire::loose_json::Loose;
+
+const PERMISSION_READ: i64 = 4;
+const PERMISSION_WRITE: i64 = 2;
+/// Id of a broker's master.
+pub(crate) const MASTER_ID: i64 = 0;
+
+/// Where a topic's queues are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopicRoute {
+    /// Queues by broker.
+    pub queues: Vec<QueueData>,
+    /// Brokers with their addresses.
+    pub brokers: Vec<BrokerInfo>,
+}
+
+/// A broker's share of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueData {
+    /// Name of the broker.
+    pub broker_name: String,
+    /// Number of queues that may be read.
+    pub read_queues: i32,
+    /// Number of queues that may be written.
+    pub write_queues: i32,
+    /// Whether consumers may read.
+    pub readable: bool,
+    /// Whether producers may write.
+    pub writable: bool,
+}
+
+/// A broker: a master (id 0) and its replicas.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BrokerInfo {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of the broker.
+    pub name: String,
+    /// Address by broker id; id 0 is the master.
+    pub addresses: BTreeMap<i64, String>,
+}
+
+/// One queue of a topic. The order (topic, broker, id) is the one by which all members of a group share queues.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Queue {
+    /// Topic with the namespace.
+    pub topic: String,
+    /// Name of the broker.
+    pub broker_name: String,
+    /// Queue id, from 0.
+    pub queue_id: i32,
+}
+
+impl TopicRoute {
+    /// From a name server's answer; entries that lack their name are left out.
+    pub(crate) fn from_loose(value: &Loose) -> Self {
+        let queues = value.get("queueDatas").map(Loose::items).unwrap_or_default();
+        let brokers = value.get("brokerDatas").map(Loose::items).unwrap_or_default();
+        Self {
+            queues: queues.iter().filter_map(QueueData::from_loose).collect(),
+            brokers: brokers.iter().filter_map(BrokerInfo::from_loose).collect(),
+        }
+    }
+
+    /// Queues that may be written: their broker's master is there.
+    #[must_use]
+    pub fn writable_queues(&self, topic: &str) -> Vec<Queue> {
+        let has_master =
+            |name: &str| self.brokers.iter().any(|broker| broker.name == name && broker.addresses.contains_key(&MASTER_ID));
+        self.expand(topic, |data| if data.writable && has_master(&data.broker_name) { data.write_queues } else { 0 })
+    }
+
+    /// Queues that may be read.
+    #[must_use]
+    pub fn readable_queues(&self, topic: &str) -> Vec<Queue> {
+        self.expand(topic, |data| if data.readable { data.read_queues } else { 0 })
+    }
+
+    fn expand(&self, topic: &str, count: impl Fn(&QueueData) -> i32) -> Vec<Queue> {
+        let mut queues: Vec<Queue> = self
+            .queues
+            .iter()
+            .flat_map(|data| {
+                (0..count(data)).map(|queue_id| Queue { topic: topic.to_owned(), broker_name: data.broker_name.clone(), queue_id })
+            })
+            .collect();
+        queues.sort();
+        queues
+    }
+}
+
+impl QueueData {
+    fn from_loose(value: &Loose) -> Option<Self> {
+        let permission = value.get("perm").and_then(Loose::as_i64).unwrap_or_default();
+        // a damaged answer must not make us expand billions of queues
+        let count = |name: &str| value.get(name).and_then(Loose::as_i64).unwrap_or_default().clamp(0, 65_536) as i32;
+        Some(Self {
+            broker_name: value.get("brokerName")?.as_str()?.to_owned(),
+            read_queues: count("readQueueNums"),
+            write_queues: count("writeQueueNums"),
+            readable: permission & PERMISSION_READ != 0,
+            writable: permission & PERMISSION_WRITE != 0,
+        })
+    }
+}
+
+impl BrokerInfo {
+    pub(crate) fn from_loose(value: &Loose) -> Option<Self> {
+        let addresses = value.get("brokerAddrs").map(Loose::entries).unwrap_or_default();
+        Some(Self {
+            cluster: value.get("cluster").and_then(Loose::as_str).unwrap_or_default().to_owned(),
+            name: value.get("brokerName")?.as_str()?.to_owned(),
+            addresses: addresses.iter().filter_map(|(id, address)| Some((id.as_i64()?, address.as_str()?.to_owned()))).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::loose_json;
+    use super::*;
+
+    #[test]
+    fn a_route_of_4_9_reads_without_the_fields_of_5() {
+        let body = br#"{"brokerDatas":[{"brokerAddrs":{0:"127.0.0.1:10911",1:"127.0.0.1:10921"},"brokerName":"broker-a","cluster":"c"}],
+            "filterServerTable":{},"queueDatas":[{"brokerName":"broker-a","perm":6,"readQueueNums":3,"topicSysFlag":0,"writeQueueNums":2}]}"#;
+        let route = TopicRoute::from_loose(&loose_json::parse(body).unwrap());
+        assert_eq!(route.writable_queues("t").len(), 2);
+        assert_eq!(route.readable_queues("t").len(), 3);
+        assert_eq!(route.brokers[0].addresses[&1], "127.0.0.1:10921");
+    }
+
+    #[test]
+    fn a_broker_without_master_takes_no_messages_but_gives_them() {
+        let body = br#"{"brokerDatas":[{"brokerAddrs":{"1":"r:1"},"brokerName":"a"}],"queueDatas":[{"brokerName":"a","perm":6,"readQueueNums":1,"writeQueueNums":1}]}"#;
+        let route = TopicRoute::from_loose(&loose_json::parse(body).unwrap());
+        assert!(route.writable_queues("t").is_empty());
+        assert_eq!(route.readable_queues("t").len(), 1);
+    }
+}
