@@ -1,0 +1,291 @@
+//! Checks a RocketMQBinding and gives what building needs; later steps never see the custom resource.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use sha2::{Digest, Sha256};
+
+use crate::api::binding::{AccessProto, App, AppProtocol, Backoff, BackoffPolicy, Delivery, Direction};
+use crate::api::condition::reasons;
+use crate::api::connection::ConnectionType;
+use crate::api::position::{Position, StartFrom};
+use crate::api::quantity;
+use crate::api::workload::{Autoscaling, DesiredState};
+use crate::api::{RocketMQBinding, RocketMQBindingSpec};
+use crate::controller::children::Owner;
+use crate::controller::error::{Error, Problem};
+use crate::controller::settings::Settings;
+use crate::controller::workload::cluster::Cluster;
+use crate::controller::workload::files::path_of;
+use crate::controller::workload::pod::Workload;
+use crate::controller::workload::template::Template;
+use crate::worker_config::binding as config;
+
+use super::COMPONENT;
+use super::dereference::{API_TOKEN, APP_TOKEN, Dereferenced, cluster, own_files};
+
+/// Shortest time that a pod gets to finish what is in flight, in seconds.
+const SHORTEST_GRACE_SECONDS: u64 = 30;
+
+/// Longest group name that is derived from a binding's name: the broker's retry topic of the group must fit, too.
+const DERIVED_GROUP_LIMIT: usize = 96;
+
+/// A binding that can be built.
+#[derive(Clone, PartialEq)]
+pub struct ValidatedBinding {
+    /// What its pods need.
+    pub workload: Workload,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Topics with their expressions.
+    pub topics: Vec<config::TopicConfig>,
+    /// Consumer and producer group.
+    pub group: String,
+    /// Attempts to connect before a failure is reported.
+    pub retries: u32,
+    /// Delivery to the app.
+    pub input: Option<config::InputConfig>,
+    /// The API.
+    pub output: Option<config::OutputConfig>,
+    /// Number of pods; none leaves it to others.
+    pub replicas: Option<i32>,
+    /// Bounds and targets of the autoscaler.
+    pub autoscaling: Option<Autoscaling>,
+}
+
+/// Checks `binding` against its own rules and against what it names.
+///
+/// # Errors
+/// [`Error::Invalid`] names every field that is wrong; [`Error::Unresolved`] names everything that is missing.
+pub fn validate(binding: &RocketMQBinding, dereferenced: &Dereferenced, settings: &Settings) -> Result<ValidatedBinding, Error> {
+    let (spec, namespace) = (&binding.spec, binding.namespace().unwrap_or_default());
+    let mut problems = not_implemented(spec);
+    let template = Template::check(spec.template.as_ref()).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Template::default()
+    });
+    problems.extend(port_conflict(spec, settings));
+    let connection_missing = spec.connection_ref.is_some() && dereferenced.connection.is_none();
+    let cluster = cluster(spec, dereferenced.connection.as_ref());
+    if !connection_missing && spec.access_proto != AccessProto::Http {
+        problems.extend(cluster.problems());
+    }
+    let mut files = cluster.files.clone();
+    files.extend(own_files(spec));
+    let timeout = spec.app.as_ref().map_or(Ok(Duration::ZERO), |app| duration("spec.app.timeout", &app.timeout));
+    let input = spec.app.as_ref().filter(|_| spec.direction != Direction::Output).map(|app| input(binding, app, &namespace));
+    let input = collect(&mut problems, input.transpose()).flatten();
+    let output = (spec.direction != Direction::Input).then(|| output(spec));
+    let output = collect(&mut problems, output.transpose()).flatten();
+    let timeout = collect(&mut problems, timeout).unwrap_or_default();
+    if !problems.is_empty() {
+        return Err(Error::Invalid(problems));
+    }
+    let mut missing = connection_problems(spec, dereferenced, &namespace);
+    missing.extend(dereferenced.found.problems(&files, &namespace));
+    if !missing.is_empty() {
+        return Err(Error::Unresolved(missing));
+    }
+    let input = input.map(|input| config::InputConfig { api_token_file: path_of(&files, APP_TOKEN), ..input });
+    let output = output.map(|output| config::OutputConfig { token_file: path_of(&files, API_TOKEN), ..output });
+    let owner = Owner::of(binding, COMPONENT);
+    let grace_seconds = u32::try_from(SHORTEST_GRACE_SECONDS.max(timeout.as_secs() + 15)).unwrap_or(u32::MAX);
+    let agent = cluster.agent.clone();
+    Ok(ValidatedBinding {
+        group: group(spec, &owner),
+        workload: Workload {
+            owner,
+            image: settings.worker_image.clone(),
+            image_pull_policy: settings.worker_image_pull_policy.clone(),
+            admin_port: settings.worker_admin_port,
+            files,
+            agent,
+            template,
+            grace_seconds,
+        },
+        cluster,
+        topics: spec.topics.iter().map(|topic| topic_config(topic)).collect(),
+        retries: u32::try_from(spec.retries).unwrap_or_default(),
+        input,
+        output,
+        replicas: replicas(spec),
+        autoscaling: spec.autoscaling.clone(),
+    })
+}
+
+/// The value, or nothing and one more problem.
+fn collect<Value>(problems: &mut Vec<Problem>, result: Result<Value, Problem>) -> Option<Value> {
+    result.map_err(|problem| problems.push(problem)).ok()
+}
+
+/// Fields that the schema has and this version does not act on: better refused than ignored.
+fn not_implemented(spec: &RocketMQBindingSpec) -> Vec<Problem> {
+    let app = spec.app.as_ref();
+    let dead_letter = spec.delivery.as_ref().and_then(|delivery| delivery.dead_letter.as_ref());
+    let target_lag = spec.autoscaling.as_ref().and_then(|autoscaling| autoscaling.target_lag);
+    let checks = [
+        (spec.access_proto == AccessProto::Http, "spec.accessProto: http is not available yet; use tcp with nameServer"),
+        (
+            app.is_some_and(|app| app.protocol == AppProtocol::Grpc),
+            "spec.app.protocol: GRPC is not available yet; use HTTP",
+        ),
+        (
+            app.is_some_and(|app| !app.routes.is_empty()),
+            "spec.app.routes: is not available yet; use one binding for each path, with app.path",
+        ),
+        (
+            dead_letter.is_some(),
+            "spec.delivery.deadLetter: is not available yet; remove it, undeliverable messages go to %DLQ% and the group",
+        ),
+        (
+            target_lag.is_some(),
+            "spec.autoscaling.targetLag: is not available yet; use targetCpuUtilizationPercentage",
+        ),
+    ];
+    let asked = checks.into_iter().filter(|(asked, _)| *asked);
+    asked.map(|(_, message)| Problem::new(reasons::NOT_IMPLEMENTED, message)).collect()
+}
+
+fn port_conflict(spec: &RocketMQBindingSpec, settings: &Settings) -> Option<Problem> {
+    let port = spec.api.as_ref().map(|api| api.http_port).filter(|_| spec.direction != Direction::Input)?;
+    let admin = i32::from(settings.worker_admin_port);
+    let message = format!("spec.api.httpPort: {port} is the worker's admin port; choose another, such as 3500");
+    (port == admin).then(|| Problem::invalid_spec(message))
+}
+
+fn connection_problems(spec: &RocketMQBindingSpec, dereferenced: &Dereferenced, namespace: &str) -> Vec<Problem> {
+    let Some(reference) = &spec.connection_ref else { return Vec::new() };
+    let name = &reference.name;
+    let Some(connection) = &dereferenced.connection else {
+        let message = format!(
+            "spec.connectionRef: RocketMQConnection {name:?} does not exist in namespace {namespace:?}; create it, or name another"
+        );
+        return vec![Problem::new(reasons::CONNECTION_NOT_FOUND, message)];
+    };
+    let needs = match (connection.connection_type, spec.direction) {
+        (ConnectionType::Source, Direction::Output | Direction::InputOutput) => "Target or SourceAndTarget",
+        (ConnectionType::Target, Direction::Input | Direction::InputOutput) => "Source or SourceAndTarget",
+        _ => return Vec::new(),
+    };
+    let message = format!(
+        "spec.direction: {:?} needs a connection of type {needs}, RocketMQConnection {name:?} has type {:?}; change its spec.type, or the direction",
+        spec.direction, connection.connection_type
+    );
+    vec![Problem::new(reasons::CONNECTION_TYPE_MISMATCH, message)]
+}
+
+fn input(binding: &RocketMQBinding, app: &App, namespace: &str) -> Result<config::InputConfig, Problem> {
+    let (spec, delivery) = (&binding.spec, binding.spec.delivery.clone().unwrap_or_default());
+    Ok(config::InputConfig {
+        app_url: app_url(app, namespace)?,
+        path: app.path.clone().unwrap_or_else(|| format!("/{}", binding.name_any())),
+        max_concurrency: positive(app.max_concurrency.unwrap_or(spec.consumer_thread_nums)),
+        timeout_millis: millis(duration("spec.app.timeout", &app.timeout)?),
+        api_token_file: None,
+        batch_size: positive(spec.consumer_batch_size),
+        ordered: delivery.ordered,
+        start_from: start_from(delivery.start_from.as_ref())?,
+        redelivery: config::RedeliveryConfig { max_attempts: positive(delivery.max_attempts), backoff: backoff(&delivery)? },
+    })
+}
+
+fn app_url(app: &App, namespace: &str) -> Result<String, Problem> {
+    match (&app.url, &app.service) {
+        (Some(url), _) if url.starts_with("http") => Ok(url.trim_end_matches('/').to_owned()),
+        (Some(url), _) => Err(Problem::invalid_spec(format!("spec.app.url: {url:?} does not fit protocol HTTP; start it with http:// or https://"))),
+        (None, Some(service)) => Ok(format!("http://{}.{namespace}.svc:{}", service.name, service.port)),
+        (None, None) => Err(Problem::invalid_spec("spec.app: has neither url nor service; set one of them")),
+    }
+}
+
+fn start_from(start_from: Option<&StartFrom>) -> Result<config::StartFrom, Problem> {
+    let Some(start_from) = start_from else { return Ok(config::StartFrom::Last) };
+    match (start_from.position, &start_from.timestamp) {
+        (Position::First, _) => Ok(config::StartFrom::First),
+        (Position::Last, _) => Ok(config::StartFrom::Last),
+        (Position::Timestamp, Some(time)) => Ok(config::StartFrom::Timestamp(time.0.as_millisecond())),
+        (Position::Timestamp, None) => Err(Problem::invalid_spec("spec.delivery.startFrom.timestamp: is missing; position: Timestamp needs it")),
+        (Position::Offsets, _) => Err(Problem::invalid_spec("spec.delivery.startFrom.position: Offsets is for RocketMQSync; use First, Last or Timestamp")),
+    }
+}
+
+fn backoff(delivery: &Delivery) -> Result<config::Backoff, Problem> {
+    let Backoff { policy, interval, initial_interval, max_interval } = &delivery.backoff;
+    let wait = |name: &str, given: &Option<quantity::Duration>| {
+        let field = format!("spec.delivery.backoff.{name}");
+        let given = given.as_ref().ok_or_else(|| Problem::invalid_spec(format!("{field}: is missing; policy: {policy:?} needs it")))?;
+        duration(&field, given).map(millis)
+    };
+    match policy {
+        BackoffPolicy::BrokerLevels => Ok(config::Backoff::BrokerLevels),
+        BackoffPolicy::Constant => Ok(config::Backoff::Constant { millis: wait("interval", interval)? }),
+        BackoffPolicy::Exponential => Ok(config::Backoff::Exponential {
+            initial_millis: wait("initialInterval", initial_interval)?,
+            max_millis: wait("maxInterval", max_interval)?,
+        }),
+    }
+}
+
+fn output(spec: &RocketMQBindingSpec) -> Result<config::OutputConfig, Problem> {
+    let api = spec.api.clone().unwrap_or_default();
+    let field = "spec.api";
+    let (port, size) = (api.http_port, &api.max_body_size.0);
+    Ok(config::OutputConfig {
+        host: "0.0.0.0".to_owned(),
+        http_port: u16::try_from(port)
+            .map_err(|_| Problem::invalid_spec(format!("{field}.httpPort: {port} is no port; use one from 1024 to 65535")))?,
+        token_file: None,
+        max_body_bytes: api.max_body_size.bytes()
+            .ok_or_else(|| Problem::invalid_spec(format!("{field}.maxBodySize: {size:?} is no size; write for instance 4Mi")))?,
+    })
+}
+
+fn duration(field: &str, text: &quantity::Duration) -> Result<Duration, Problem> {
+    let message = || format!("{field}: {:?} is no duration; write for instance 500ms, 10s or 5m", text.0);
+    text.to_std().ok_or_else(|| Problem::invalid_spec(message()))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn positive(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(1).max(1)
+}
+
+fn topic_config(topic: &str) -> config::TopicConfig {
+    match topic.split_once("||") {
+        Some((topic, expression)) => {
+            config::TopicConfig { topic: topic.to_owned(), expression: Some(expression.trim().to_owned()) }
+        }
+        None => config::TopicConfig { topic: topic.to_owned(), expression: None },
+    }
+}
+
+/// The group of the spec, or one derived from namespace and name: letters, digits, `-` and `_`, unique in the cluster.
+fn group(spec: &RocketMQBindingSpec, owner: &Owner) -> String {
+    if let Some(group) = &spec.consumer_group {
+        return group.clone();
+    }
+    let full = format!("{}_{}", owner.namespace, owner.name);
+    if full.len() <= DERIVED_GROUP_LIMIT && !full.contains('.') {
+        return full;
+    }
+    let hash: String = Sha256::digest(full.as_bytes()).iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    let mut stem = full.replace('.', "-");
+    stem.truncate(DERIVED_GROUP_LIMIT - hash.len() - 1);
+    format!("{stem}-{hash}")
+}
+
+/// `state` wins over `replicas`; an autoscaler's number is its own.
+fn replicas(spec: &RocketMQBindingSpec) -> Option<i32> {
+    match spec.state {
+        DesiredState::Running if spec.autoscaling.is_some() => None,
+        DesiredState::Running => spec.replicas,
+        DesiredState::Paused | DesiredState::Stopped => Some(0),
+    }
+}
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

@@ -1,0 +1,4 @@
+//! Control plane of RocketMQSync.
+
+mod reconcile;
+mod status;

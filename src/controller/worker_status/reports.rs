@@ -1,0 +1,114 @@
+//! The newest report of every worker pod, and what they come to for one custom resource.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::controller::context::Key;
+use crate::worker_config::WorkerReport;
+use crate::worker_config::report::BindingReport;
+
+/// What is known of one worker pod.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PodReport {
+    /// Its newest report.
+    Read(Box<WorkerReport>),
+    /// Why its report cannot be read.
+    Unreadable(String),
+}
+
+/// How a new report differs from the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Not at all.
+    None,
+    /// In counters, for which there is time.
+    Counters,
+    /// In something that a user should see at once.
+    State,
+}
+
+/// Newest reports of all worker pods.
+#[derive(Debug, Default)]
+pub struct Reports {
+    pods: Mutex<HashMap<Key, BTreeMap<String, PodReport>>>,
+}
+
+impl Reports {
+    /// Reports on `owner` by name of the pod.
+    pub fn of(&self, owner: &Key) -> BTreeMap<String, PodReport> {
+        self.pods().get(owner).cloned().unwrap_or_default()
+    }
+
+    /// Stores the report of a pod. A report on another resource than `owner` is not believed.
+    pub fn store(&self, owner: &Key, pod: &str, report: WorkerReport) -> Change {
+        if report.identity.name != owner.name || report.identity.namespace != owner.namespace {
+            let served = format!("{}/{}", report.identity.namespace, report.identity.name);
+            let message = format!("the pod reports on {served}; its configuration is of another resource");
+            return if self.lose(owner, pod, &message) { Change::State } else { Change::None };
+        }
+        let report = PodReport::Read(Box::new(report));
+        let before = self.pods().entry(owner.clone()).or_default().insert(pod.to_owned(), report.clone());
+        difference(before.as_ref(), &report)
+    }
+
+    /// The report of a pod cannot be read; tells whether that is news.
+    pub fn lose(&self, owner: &Key, pod: &str, message: &str) -> bool {
+        let report = PodReport::Unreadable(message.to_owned());
+        let before = self.pods().entry(owner.clone()).or_default().insert(pod.to_owned(), report.clone());
+        before != Some(report)
+    }
+
+    /// The pod is gone; tells whether anything was known of it.
+    pub fn remove(&self, owner: &Key, pod: &str) -> bool {
+        let mut pods = self.pods();
+        let Some(reports) = pods.get_mut(owner) else { return false };
+        let known = reports.remove(pod).is_some();
+        if reports.is_empty() {
+            pods.remove(owner);
+        }
+        known
+    }
+
+    fn pods(&self) -> MutexGuard<'_, HashMap<Key, BTreeMap<String, PodReport>>> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn difference(before: Option<&PodReport>, after: &PodReport) -> Change {
+    let (Some(PodReport::Read(before)), PodReport::Read(after)) = (before, after) else { return Change::State };
+    let same_state = (before.state, &before.message, &before.last_error) == (after.state, &after.message, &after.last_error);
+    if !same_state || before.connection != after.connection || before.started_at_millis != after.started_at_millis {
+        Change::State
+    } else if before.binding != after.binding {
+        Change::Counters
+    } else {
+        Change::None
+    }
+}
+
+/// Sums over all workers of a binding; none when no worker has reported.
+#[must_use]
+pub fn total(reports: &BTreeMap<String, PodReport>) -> Option<BindingReport> {
+    let parts = reports.values().filter_map(|report| match report {
+        PodReport::Read(report) => report.binding.as_ref(),
+        PodReport::Unreadable(_) => None,
+    });
+    parts.fold(None, |sum, part| Some(sum.map_or_else(|| part.clone(), |sum| add(&sum, part))))
+}
+
+fn add(one: &BindingReport, other: &BindingReport) -> BindingReport {
+    let lag = match (one.lag, other.lag) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
+    };
+    BindingReport {
+        messages_in: one.messages_in.saturating_add(other.messages_in),
+        messages_out: one.messages_out.saturating_add(other.messages_out),
+        failed: one.failed.saturating_add(other.failed),
+        redelivered: one.redelivered.saturating_add(other.redelivered),
+        dead_lettered: one.dead_lettered.saturating_add(other.dead_lettered),
+        in_flight: one.in_flight.saturating_add(other.in_flight),
+        lag,
+        queues: one.queues.saturating_add(other.queues),
+    }
+}

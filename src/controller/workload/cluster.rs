@@ -1,0 +1,201 @@
+//! How a worker reaches a RocketMQ cluster, out of a RocketMQConnection or out of a binding's own fields.
+
+use std::collections::BTreeMap;
+
+use crate::api::RocketMQConnectionSpec;
+use crate::api::connection::Agent;
+use crate::api::reference::{Credential, Tls};
+use crate::controller::error::Problem;
+use crate::worker_config::ClusterConfig;
+use crate::worker_config::connection::{CredentialFiles, TlsFiles};
+
+use super::files::{MountedFile, path_of};
+
+/// Port of a name server when an address has none.
+const NAME_SERVER_PORT: u16 = 9876;
+
+/// File names of what a cluster needs.
+const ACCESS_KEY: &str = "accessKey";
+const SECRET_KEY: &str = "secretKey";
+const SECURITY_TOKEN: &str = "securityToken";
+const CA: &str = "ca.crt";
+const CLIENT_CERTIFICATE: &str = "client.crt";
+const CLIENT_KEY: &str = "client.key";
+
+/// A RocketMQ cluster as specs describe it.
+#[derive(Clone, Default, PartialEq)]
+pub struct Cluster {
+    /// Name servers as written in the spec.
+    pub name_servers: Vec<String>,
+    /// Field that holds the name servers, for messages.
+    pub name_servers_field: &'static str,
+    /// URL that serves the list of name servers.
+    pub name_server_domain: Option<String>,
+    /// RocketMQ namespace.
+    pub instance_id: Option<String>,
+    /// Advertised to reachable broker addresses.
+    pub broker_addresses: BTreeMap<String, String>,
+    /// TLS without the files.
+    pub tls: Option<Tls>,
+    /// Credentials and certificates.
+    pub files: Vec<MountedFile>,
+    /// Nodes to run on.
+    pub agent: Option<Agent>,
+}
+
+impl Cluster {
+    /// The cluster of a connection. `prefix` starts the field names in messages, for instance `spec`.
+    #[must_use]
+    pub fn of_connection(spec: &RocketMQConnectionSpec, prefix: &str) -> Self {
+        let tls = spec.tls.clone().filter(|tls| tls.enabled);
+        let mut files = Vec::new();
+        if let Some(credentials) = &spec.credentials {
+            let field = |name: &str| format!("{prefix}.credentials.{name}");
+            files.extend(MountedFile::credential(ACCESS_KEY, field("accessKey"), &credentials.access_key));
+            files.extend(MountedFile::credential(SECRET_KEY, field("secretKey"), &credentials.secret_key));
+            let token = credentials.security_token.as_ref();
+            files.extend(token.and_then(|token| MountedFile::credential(SECURITY_TOKEN, field("securityToken"), token)));
+        }
+        files.extend(tls.iter().flat_map(|tls| tls_files(tls, prefix)));
+        Self {
+            name_servers: spec.name_servers.clone(),
+            name_servers_field: "spec.nameServers",
+            name_server_domain: spec.name_server_domain.clone(),
+            instance_id: spec.instance_id.clone(),
+            broker_addresses: spec.broker_addresses.clone(),
+            tls,
+            files,
+            agent: spec.agent.clone(),
+        }
+    }
+
+    /// The cluster of Dapr's inline fields.
+    #[must_use]
+    pub fn inline(
+        name_server: Option<&str>,
+        name_server_domain: Option<&str>,
+        instance_id: Option<&str>,
+        access_key: Option<&Credential>,
+        secret_key: Option<&Credential>,
+    ) -> Self {
+        let access_key = access_key.and_then(|key| MountedFile::credential(ACCESS_KEY, "spec.accessKey", key));
+        let secret_key = secret_key.and_then(|key| MountedFile::credential(SECRET_KEY, "spec.secretKey", key));
+        let name_servers = name_server.unwrap_or_default().split([',', ';']).map(str::trim);
+        Self {
+            // As with Dapr, the domain wins over the list.
+            name_servers: match name_server_domain {
+                Some(_) => Vec::new(),
+                None => name_servers.filter(|server| !server.is_empty()).map(str::to_owned).collect(),
+            },
+            name_servers_field: "spec.nameServer",
+            name_server_domain: name_server_domain.map(str::to_owned),
+            instance_id: instance_id.map(str::to_owned),
+            files: access_key.into_iter().chain(secret_key).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What is wrong with the addresses beyond what admission checks.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let field = self.name_servers_field;
+        let mut problems: Vec<_> = self.name_servers.iter().filter_map(|server| port_problem(field, server)).collect();
+        if self.name_servers.is_empty() && self.name_server_domain.is_none() {
+            problems.push(Problem::invalid_spec(format!("{field}: no name server is given; write host:port, such as rocketmq-namesrv:9876")));
+        }
+        for address in self.broker_addresses.iter().flat_map(|(from, to)| [from, to]) {
+            problems.extend(port_problem("spec.brokerAddresses", address));
+        }
+        problems
+    }
+
+    /// The worker's view: paths instead of values, and a port for every name server.
+    #[must_use]
+    pub fn config(&self) -> ClusterConfig {
+        let path = |name: &str| path_of(&self.files, name);
+        let credentials = path(ACCESS_KEY).zip(path(SECRET_KEY)).map(|(access_key, secret_key)| CredentialFiles {
+            access_key,
+            secret_key,
+            security_token: path(SECURITY_TOKEN),
+        });
+        let tls = self.tls.as_ref().map(|tls| TlsFiles {
+            ca: path(CA),
+            client_certificate: path(CLIENT_CERTIFICATE),
+            client_key: path(CLIENT_KEY),
+            server_name: tls.server_name.clone(),
+            insecure_skip_verify: tls.insecure_skip_verify,
+        });
+        ClusterConfig {
+            name_servers: self.name_servers.iter().map(|server| with_port(server)).collect(),
+            name_server_domain: self.name_server_domain.clone(),
+            instance_id: self.instance_id.clone(),
+            credentials,
+            tls,
+            broker_addresses: self.broker_addresses.clone(),
+        }
+    }
+}
+
+fn tls_files(tls: &Tls, prefix: &str) -> Vec<MountedFile> {
+    let field = |name: &str| format!("{prefix}.tls.{name}");
+    let ca = tls.ca.as_ref().and_then(|pem| MountedFile::pem(CA, field("ca"), pem));
+    let certificate = tls.client_certificate.as_ref();
+    let certificate = certificate.and_then(|pem| MountedFile::pem(CLIENT_CERTIFICATE, field("clientCertificate"), pem));
+    let key = tls.client_key.as_ref().map(|key| MountedFile {
+        name: CLIENT_KEY,
+        field: field("clientKey"),
+        source: super::files::Source::Secret(key.secret_key_ref.clone()),
+    });
+    [ca, certificate, key].into_iter().flatten().collect()
+}
+
+/// Port of `host:port` or `[address]:port`; none when there is none.
+fn port_of(address: &str) -> Option<&str> {
+    let after_address = address.rsplit_once(']').map_or(address, |(_, after)| after);
+    after_address.rsplit_once(':').map(|(_, port)| port)
+}
+
+fn with_port(server: &str) -> String {
+    match port_of(server) {
+        Some(_) => server.to_owned(),
+        None => format!("{server}:{NAME_SERVER_PORT}"),
+    }
+}
+
+fn port_problem(field: &str, address: &str) -> Option<Problem> {
+    let port = port_of(address)?;
+    let valid = port.parse::<u16>().is_ok_and(|port| port > 0);
+    (!valid).then(|| Problem::invalid_spec(format!("{field}: {address:?} has the port {port:?}; use one from 1 to 65535")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_servers_get_their_port() {
+        let cluster = Cluster::inline(Some("a;b:1, [::1] ;[::1]:2"), None, None, None, None);
+        assert_eq!(cluster.config().name_servers, ["a:9876", "b:1", "[::1]:9876", "[::1]:2"]);
+        assert_eq!(cluster.problems(), []);
+    }
+
+    #[test]
+    fn ports_out_of_range_are_named() {
+        let cluster = Cluster::inline(Some("a:0,b:99999"), None, None, None, None);
+        let messages: Vec<_> = cluster.problems().into_iter().map(|problem| problem.message).collect();
+        assert_eq!(messages[1], "spec.nameServer: \"b:99999\" has the port \"99999\"; use one from 1 to 65535");
+        assert_eq!(messages.len(), 2);
+    }
+
+    #[test]
+    fn no_address_is_a_problem() {
+        assert_eq!(Cluster::inline(Some(" ; "), None, None, None, None).problems().len(), 1);
+        assert_eq!(Cluster::inline(None, Some("http://names"), None, None, None).problems(), []);
+    }
+
+    #[test]
+    fn the_domain_wins_over_the_list() {
+        let cluster = Cluster::inline(Some("a:1"), Some("http://names"), None, None, None);
+        assert_eq!(cluster.config().name_servers, Vec::<String>::new());
+    }
+}
