@@ -1,6 +1,8 @@
 //! Renders the custom resource definitions.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::CustomResourceExt;
 
 use super::{RocketMQBinding, RocketMQConnection, RocketMQSync};
@@ -30,7 +32,26 @@ pub enum CrdError {
 /// The definitions of all kinds: connection, binding, sync.
 #[must_use]
 pub fn all_crds() -> Vec<CustomResourceDefinition> {
-    vec![RocketMQConnection::crd(), RocketMQBinding::crd(), RocketMQSync::crd()]
+    let mut crds = vec![RocketMQConnection::crd(), RocketMQBinding::crd(), RocketMQSync::crd()];
+    let versions = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions);
+    let schemas = versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    schemas.for_each(forbid_null);
+    crds
+}
+
+/// Makes the API server drop a null (`topics:` with nothing behind it) as if the field were left out, so that defaults
+/// apply and rules see no value; kube's generator allows null wherever Rust has an `Option`.
+fn forbid_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(forbid_null);
+    match schema.items.as_mut() {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => forbid_null(items),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(forbid_null),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = schema.additional_properties.as_mut() {
+        forbid_null(values);
+    }
 }
 
 /// Renders the definition of one kind, or of all kinds as a stream of YAML documents.
