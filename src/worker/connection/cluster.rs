@@ -11,7 +11,8 @@ use tokio::time::timeout;
 
 use super::is_authorization;
 use super::test::{Outcome, REACH};
-use crate::rocketmq::{Admin, ClusterInfo, Error, TopicRoute};
+use crate::rocketmq::admin::ClusterInfo;
+use crate::rocketmq::{Admin, Error, TopicRoute};
 use crate::worker_config::connection::{ClusterConfig, Usage};
 
 /// Oldest server version that is supported, as major and minor.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::super::config;
 use super::super::error::Result;
 use super::cluster;
-use crate::rocketmq::{Admin, Client, ClusterInfo};
+use crate::rocketmq::admin::ClusterInfo;
+use crate::rocketmq::{Admin, Client};
 use crate::worker_config::report::{ConnectionReport, TestItem, TestResult};
 use crate::worker_config::{ConnectionConfig, Identity};
 
