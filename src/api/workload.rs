@@ -31,7 +31,7 @@ pub struct Autoscaling {
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: i32,
     /// Average CPU use to aim at, in percent of the worker container's request; 80 when no target is given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "targetCPUUtilizationPercentage", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub target_cpu_utilization_percentage: Option<i32>,
     /// Waiting messages per worker to aim at; needs a metrics adapter that serves the workers' lag metric.

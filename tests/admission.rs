@@ -1,0 +1,188 @@
+//! What the API server accepts and refuses, asked of a real API server by server-side dry runs.
+//!
+//! Needs `KUBECONFIG`. The tables are `tests/admission/*.yaml`; cases that are too long to write down are made here.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
+
+#[path = "common/apiserver.rs"]
+mod apiserver;
+
+use std::path::Path;
+
+use apiserver::{ApiServer, Verdict};
+use rocketmq_connector::api::{RocketMQBinding, RocketMQConnection, RocketMQSync};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// A manifest and what the API server says to it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    /// What the case shows.
+    case: String,
+    /// Parts of the message with which the manifest is refused; none when it is accepted.
+    #[serde(default)]
+    refused: Vec<String>,
+    /// Name of the resource.
+    #[serde(default = "usual_name")]
+    name: String,
+    spec: Value,
+}
+
+fn usual_name() -> String {
+    "case".to_owned()
+}
+
+fn cases(file: &str) -> Vec<Case> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admission").join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn manifest(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "connector.rocketmq.dev/v1alpha1", "kind": kind,
+        "metadata": { "name": name, "namespace": "default" }, "spec": spec,
+    })
+}
+
+/// Runs a table; returns how many manifests were accepted and refused.
+async fn run<K: DeserializeOwned>(kind: &str, file: &str, least: usize) {
+    let server = ApiServer::with_definitions().await;
+    let (mut wrong, mut accepted, mut refused) = (Vec::new(), 0, 0);
+    for case in cases(file) {
+        match (server.dry_run(&manifest(kind, &case.name, &case.spec)).await, case.refused.is_empty()) {
+            (Verdict::Accepted(object), true) => {
+                accepted += 1;
+                if let Err(error) = serde_json::from_value::<K>(object) {
+                    wrong.push(format!("{}: the operator cannot read what was accepted: {error}", case.case));
+                }
+            }
+            (Verdict::Refused(message), false) => {
+                refused += 1;
+                let missing: Vec<_> = case.refused.iter().filter(|part| !message.contains(part.as_str())).collect();
+                if !missing.is_empty() {
+                    wrong.push(format!("{}: the message lacks {missing:?}:\n  {message}", case.case));
+                }
+            }
+            (Verdict::Accepted(_), false) => wrong.push(format!("{}: should be refused, was accepted", case.case)),
+            (Verdict::Refused(message), true) => {
+                wrong.push(format!("{}: should be accepted, was refused:\n  {message}", case.case))
+            }
+        }
+    }
+    println!("{kind}: {accepted} accepted, {refused} refused");
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), accepted + refused, wrong.join("\n"));
+    assert!(accepted + refused >= least, "{file}: {} cases, expected at least {least}", accepted + refused);
+}
+
+#[tokio::test]
+async fn bindings() {
+    run::<RocketMQBinding>("RocketMQBinding", "binding.yaml", 60).await;
+}
+
+#[tokio::test]
+async fn connections() {
+    run::<RocketMQConnection>("RocketMQConnection", "connection.yaml", 30).await;
+}
+
+#[tokio::test]
+async fn syncs() {
+    run::<RocketMQSync>("RocketMQSync", "sync.yaml", 30).await;
+}
+
+fn output(topics: &[String]) -> Value {
+    json!({ "direction": "Output", "nameServer": "namesrv:9876", "topics": topics })
+}
+
+fn names(count: usize, length: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{number:0length$}")).collect()
+}
+
+#[tokio::test]
+async fn a_thousand_topics_are_accepted_and_one_more_is_not() {
+    let server = ApiServer::with_definitions().await;
+    let expression = "x".repeat(512 - 127 - 2);
+    let longest: Vec<_> = names(1000, 127).into_iter().map(|topic| format!("{topic}||{expression}")).collect();
+    for topics in [names(1000, 4), longest] {
+        server.dry_run(&manifest("RocketMQBinding", "case", &output(&topics))).await.accepted();
+    }
+    let refusal = server.dry_run(&manifest("RocketMQBinding", "case", &output(&names(1001, 4)))).await.refused();
+    assert!(refusal.contains("spec.topics") && refusal.contains("at most 1000 items"), "{refusal}");
+}
+
+#[tokio::test]
+async fn the_longest_topic_has_127_characters() {
+    let server = ApiServer::with_definitions().await;
+    server.dry_run(&manifest("RocketMQBinding", "case", &output(&names(1, 127)))).await.accepted();
+    let refusal = server.dry_run(&manifest("RocketMQBinding", "case", &output(&names(1, 128)))).await.refused();
+    assert!(refusal.contains("1 to 127 letters"), "{refusal}");
+}
+
+#[tokio::test]
+async fn names_have_up_to_253_characters() {
+    let server = ApiServer::with_definitions().await;
+    for kind_and_spec in
+        [("RocketMQBinding", output(&names(1, 4))), ("RocketMQConnection", json!({ "nameServers": ["namesrv"] }))]
+    {
+        let (kind, spec) = kind_and_spec;
+        server.dry_run(&manifest(kind, &"n".repeat(253), &spec)).await.accepted();
+        let refusal = server.dry_run(&manifest(kind, &"n".repeat(254), &spec)).await.refused();
+        assert!(refusal.contains("metadata.name"), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn defaults_are_written_and_replicas_are_not() {
+    let server = ApiServer::with_definitions().await;
+    let spec = json!({
+        "nameServer": "namesrv", "topics": ["orders"], "app": { "url": "http://app" },
+        "delivery": {}, "api": {},
+    });
+    let object = server.dry_run(&manifest("RocketMQBinding", "case", &spec)).await.accepted();
+    let expected = json!({
+        "nameServer": "namesrv", "topics": ["orders"], "accessProto": "tcp", "direction": "InputOutput",
+        "consumerBatchSize": 32, "consumerThreadNums": 20, "retries": 3, "state": "Running",
+        "app": { "url": "http://app", "protocol": "HTTP", "timeout": "30s" },
+        "delivery": { "maxAttempts": 16, "backoff": { "policy": "BrokerLevels" }, "ordered": false },
+        "api": { "httpPort": 3500, "grpcPort": 50001, "maxBodySize": "4Mi" },
+    });
+    assert_eq!(object["spec"], expected);
+}
+
+#[tokio::test]
+async fn defaults_of_the_schema_are_those_of_the_types() {
+    let server = ApiServer::with_definitions().await;
+    let spec = json!({
+        "nameServers": ["namesrv"], "tls": {}, "agent": {}, "modelLoad": {}, "heartbeat": {}, "logCache": {},
+    });
+    let object = server.dry_run(&manifest("RocketMQConnection", "case", &spec)).await.accepted();
+    let stored: RocketMQConnection = serde_json::from_value(object).unwrap();
+    let read: RocketMQConnection = serde_json::from_value(manifest("RocketMQConnection", "case", &spec)).unwrap();
+    assert_eq!(stored.spec, read.spec);
+    let heartbeat = stored.spec.heartbeat.unwrap();
+    assert_eq!((heartbeat.topic.as_str(), heartbeat.interval.0.as_str()), ("_tapdata_heartbeat_table", "10s"));
+    assert_eq!(stored.spec.model_load.unwrap().threshold, 10_000);
+}
+
+#[tokio::test]
+async fn every_sample_is_accepted() {
+    let server = ApiServer::with_definitions().await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples");
+    let mut custom_resources = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().is_some_and(|name| name == "kustomization.yaml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for object in serde_saphyr::from_multiple::<Value>(&text).unwrap() {
+            let verdict = server.dry_run(&object).await;
+            assert!(matches!(verdict, Verdict::Accepted(_)), "{}: {verdict:?}", path.display());
+            custom_resources += usize::from(object["apiVersion"] == "connector.rocketmq.dev/v1alpha1");
+        }
+    }
+    println!("samples: {custom_resources} custom resources accepted");
+    assert!(custom_resources >= 8, "{custom_resources}");
+}
