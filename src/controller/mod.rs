@@ -11,27 +11,27 @@
 
 mod apply;
 mod backoff;
-mod binding;
+pub mod binding;
 mod children;
 mod conditions;
-mod connection;
+pub mod connection;
 mod context;
 mod crds;
-mod error;
+pub mod error;
 mod events;
-mod feed;
+pub mod feed;
 mod leader;
 mod malformed;
 mod memory;
 mod metrics;
 mod names;
 mod reconciler;
-mod settings;
+pub mod settings;
 mod settle;
 mod status;
 mod sync;
 mod worker_status;
-mod workload;
+pub mod workload;
 
 use std::sync::Arc;
 

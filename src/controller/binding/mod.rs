@@ -6,5 +6,9 @@ mod reconcile;
 mod status;
 mod validate;
 
+pub use build::build_worker_config;
+pub use dereference::Dereferenced;
+pub use validate::{ValidatedBinding, validate};
+
 /// `app.kubernetes.io/component` of its children.
 pub const COMPONENT: &str = "binding";

@@ -6,5 +6,8 @@ mod reconcile;
 mod status;
 mod validate;
 
+pub use build::build_worker_config;
+pub use validate::{ValidatedConnection, validate};
+
 /// `app.kubernetes.io/component` of its children.
 pub const COMPONENT: &str = "connection";

@@ -11,7 +11,7 @@ use crate::controller::workload::objects;
 
 use super::validate::ValidatedBinding;
 
-use worker_config::build_worker_config;
+pub use worker_config::build_worker_config;
 
 /// All children of a binding whose state is Running or Paused.
 #[must_use]

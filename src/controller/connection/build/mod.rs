@@ -7,7 +7,7 @@ use crate::controller::workload::{objects, pod};
 
 use super::validate::ValidatedConnection;
 
-use worker_config::build_worker_config;
+pub use worker_config::build_worker_config;
 
 /// All children of a connection whose state is Running or Paused.
 #[must_use]
