@@ -254,7 +254,9 @@ impl Input {
 
     fn record_status(&self, consumer: &Consumer) {
         let status = consumer.status();
-        self.metrics.queues.set(i64::try_from(status.queues.len()).unwrap_or(i64::MAX));
+        // The group's retry topic is the consumer's own affair.
+        let queues = status.queues.iter().filter(|queue| !queue.topic.starts_with("%RETRY%")).count();
+        self.metrics.queues.set(i64::try_from(queues).unwrap_or(i64::MAX));
         self.metrics.lag.set(status.lag.map_or(-1, |lag| i64::try_from(lag).unwrap_or(i64::MAX)));
         let trouble = status.last_error.map(|error| rocketmq_report("failed to read from RocketMQ", &error));
         // With some queues the binding works, and with none it may be that others of its group have them all.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
@@ -12,8 +12,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -31,6 +31,10 @@ use crate::rocketmq::SendReceipt;
 pub const BODY_BUDGET: usize = 64 * 1024 * 1024;
 /// Longest time to send a body once it was asked for.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a body that is too large which are still read.
+const DISCARD: usize = 16 * 1024 * 1024;
+/// Longest time to read them.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The budget is counted in units of this many bytes.
 const BUDGET_UNIT: usize = 1024;
 /// Entries that `PUT /v1.0/metadata/{key}` may add.
@@ -132,20 +136,51 @@ async fn read_body(api: &Api, headers: &HeaderMap, body: Body) -> Result<(Bytes,
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let size: usize = announced.unwrap_or(limit);
     if size > limit {
+        discard(body, size).await;
         return Err(ApiError::too_large(limit));
     }
     let units = u32::try_from(size.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX);
     // The semaphore is never closed, so there is always a share in the end.
     let share = Arc::clone(&api.budget).acquire_many_owned(units).await.ok();
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok((collected.to_bytes(), share)),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::too_large(limit)),
-        Ok(Err(error)) => Err(ApiError::malformed(format_args!("unexpected EOF: {error}; send the whole body"))),
+    match tokio::time::timeout(BODY_TIMEOUT, collect(body, limit)).await {
+        Ok(collected) => Ok((collected?, share)),
         Err(_) => {
             let seconds = BODY_TIMEOUT.as_secs();
             Err(ApiError::malformed(format_args!("the body did not arrive within {seconds} s; send it at once")))
         }
     }
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::malformed(format_args!("unexpected EOF: {error}; send the whole body")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if collected.len() + data.len() > limit {
+            drop(collected);
+            discard(body, 0).await;
+            return Err(ApiError::too_large(limit));
+        }
+        if collected.is_empty() && body.is_end_stream() {
+            return Ok(data); // a small body comes in one piece: no copy
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.freeze())
+}
+
+/// Reads on, without keeping anything, what a client is about to send: many look for the answer only when they have sent
+/// all, and take a closed connection for a broken one. With more than [`DISCARD`] to come, or a slow client, it is closed.
+async fn discard(mut body: Body, announced: usize) {
+    let read = async {
+        let mut rest = DISCARD;
+        while rest > 0 && announced <= DISCARD {
+            let Some(Ok(frame)) = body.frame().await else { return };
+            rest = rest.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        }
+    };
+    // Either way the answer follows.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, read).await;
 }
 
 /// daprd's empty answer; the message ids are in `metadata.rocketmq-message-id`, where Dapr puts a binding's metadata.
