@@ -6,10 +6,13 @@
 
 #[path = "common/apiserver.rs"]
 mod apiserver;
+#[path = "admission/dry_run.rs"]
+mod dry_run;
 
 use std::path::Path;
 
-use apiserver::{ApiServer, Verdict};
+use apiserver::with_definitions;
+use dry_run::{Verdict, dry_run};
 use rocketmq_connector::api::{RocketMQBinding, RocketMQConnection, RocketMQSync};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -49,10 +52,10 @@ fn manifest(kind: &str, name: &str, spec: &Value) -> Value {
 
 /// Runs a table; returns how many manifests were accepted and refused.
 async fn run<K: DeserializeOwned>(kind: &str, file: &str, least: usize) {
-    let server = ApiServer::with_definitions().await;
+    let client = with_definitions().await;
     let (mut wrong, mut accepted, mut refused) = (Vec::new(), 0, 0);
     for case in cases(file) {
-        match (server.dry_run(&manifest(kind, &case.name, &case.spec)).await, case.refused.is_empty()) {
+        match (dry_run(&client, &manifest(kind, &case.name, &case.spec)).await, case.refused.is_empty()) {
             (Verdict::Accepted(object), true) => {
                 accepted += 1;
                 if let Err(error) = serde_json::from_value::<K>(object) {
@@ -102,45 +105,45 @@ fn names(count: usize, length: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_thousand_topics_are_accepted_and_one_more_is_not() {
-    let server = ApiServer::with_definitions().await;
+    let client = with_definitions().await;
     let expression = "x".repeat(512 - 127 - 2);
     let longest: Vec<_> = names(1000, 127).into_iter().map(|topic| format!("{topic}||{expression}")).collect();
     for topics in [names(1000, 4), longest] {
-        server.dry_run(&manifest("RocketMQBinding", "case", &output(&topics))).await.accepted();
+        dry_run(&client, &manifest("RocketMQBinding", "case", &output(&topics))).await.accepted();
     }
-    let refusal = server.dry_run(&manifest("RocketMQBinding", "case", &output(&names(1001, 4)))).await.refused();
+    let refusal = dry_run(&client, &manifest("RocketMQBinding", "case", &output(&names(1001, 4)))).await.refused();
     assert!(refusal.contains("spec.topics") && refusal.contains("at most 1000 items"), "{refusal}");
 }
 
 #[tokio::test]
 async fn the_longest_topic_has_127_characters() {
-    let server = ApiServer::with_definitions().await;
-    server.dry_run(&manifest("RocketMQBinding", "case", &output(&names(1, 127)))).await.accepted();
-    let refusal = server.dry_run(&manifest("RocketMQBinding", "case", &output(&names(1, 128)))).await.refused();
+    let client = with_definitions().await;
+    dry_run(&client, &manifest("RocketMQBinding", "case", &output(&names(1, 127)))).await.accepted();
+    let refusal = dry_run(&client, &manifest("RocketMQBinding", "case", &output(&names(1, 128)))).await.refused();
     assert!(refusal.contains("1 to 127 letters"), "{refusal}");
 }
 
 #[tokio::test]
 async fn names_have_up_to_253_characters() {
-    let server = ApiServer::with_definitions().await;
+    let client = with_definitions().await;
     for kind_and_spec in
         [("RocketMQBinding", output(&names(1, 4))), ("RocketMQConnection", json!({ "nameServers": ["namesrv"] }))]
     {
         let (kind, spec) = kind_and_spec;
-        server.dry_run(&manifest(kind, &"n".repeat(253), &spec)).await.accepted();
-        let refusal = server.dry_run(&manifest(kind, &"n".repeat(254), &spec)).await.refused();
+        dry_run(&client, &manifest(kind, &"n".repeat(253), &spec)).await.accepted();
+        let refusal = dry_run(&client, &manifest(kind, &"n".repeat(254), &spec)).await.refused();
         assert!(refusal.contains("metadata.name"), "{refusal}");
     }
 }
 
 #[tokio::test]
 async fn defaults_are_written_and_replicas_are_not() {
-    let server = ApiServer::with_definitions().await;
+    let client = with_definitions().await;
     let spec = json!({
         "nameServer": "namesrv", "topics": ["orders"], "app": { "url": "http://app" },
         "delivery": {}, "api": {},
     });
-    let object = server.dry_run(&manifest("RocketMQBinding", "case", &spec)).await.accepted();
+    let object = dry_run(&client, &manifest("RocketMQBinding", "case", &spec)).await.accepted();
     let expected = json!({
         "nameServer": "namesrv", "topics": ["orders"], "accessProto": "tcp", "direction": "InputOutput",
         "consumerBatchSize": 32, "consumerThreadNums": 20, "retries": 3, "state": "Running",
@@ -153,11 +156,11 @@ async fn defaults_are_written_and_replicas_are_not() {
 
 #[tokio::test]
 async fn defaults_of_the_schema_are_those_of_the_types() {
-    let server = ApiServer::with_definitions().await;
+    let client = with_definitions().await;
     let spec = json!({
         "nameServers": ["namesrv"], "tls": {}, "agent": {}, "modelLoad": {}, "heartbeat": {}, "logCache": {},
     });
-    let object = server.dry_run(&manifest("RocketMQConnection", "case", &spec)).await.accepted();
+    let object = dry_run(&client, &manifest("RocketMQConnection", "case", &spec)).await.accepted();
     let stored: RocketMQConnection = serde_json::from_value(object).unwrap();
     let read: RocketMQConnection = serde_json::from_value(manifest("RocketMQConnection", "case", &spec)).unwrap();
     assert_eq!(stored.spec, read.spec);
@@ -168,7 +171,7 @@ async fn defaults_of_the_schema_are_those_of_the_types() {
 
 #[tokio::test]
 async fn every_sample_is_accepted() {
-    let server = ApiServer::with_definitions().await;
+    let client = with_definitions().await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples");
     let mut custom_resources = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -178,7 +181,7 @@ async fn every_sample_is_accepted() {
         }
         let text = std::fs::read_to_string(&path).unwrap();
         for object in serde_saphyr::from_multiple::<Value>(&text).unwrap() {
-            let verdict = server.dry_run(&object).await;
+            let verdict = dry_run(&client, &object).await;
             assert!(matches!(verdict, Verdict::Accepted(_)), "{}: {verdict:?}", path.display());
             custom_resources += usize::from(object["apiVersion"] == "connector.rocketmq.dev/v1alpha1");
         }

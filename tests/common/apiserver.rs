@@ -10,81 +10,20 @@ use rocketmq_connector::api;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-/// What the API server says to an object.
-#[derive(Debug)]
-pub enum Verdict {
-    /// Accepted, with defaults.
-    Accepted(Value),
-    /// Refused, with this message.
-    Refused(String),
-}
-
-impl Verdict {
-    /// The object with defaults.
-    pub fn accepted(self) -> Value {
-        match self {
-            Self::Accepted(object) => object,
-            Self::Refused(message) => panic!("refused: {message}"),
-        }
-    }
-
-    /// The message.
-    pub fn refused(self) -> String {
-        match self {
-            Self::Accepted(object) => panic!("accepted: {object}"),
-            Self::Refused(message) => message,
-        }
-    }
-}
-
-/// A connection to the API server.
-pub struct ApiServer {
-    client: Client,
-}
-
 /// Tests of one program run side by side: one of them applies the definitions, the others wait.
 static APPLIED: Mutex<bool> = Mutex::const_new(false);
 
-impl ApiServer {
-    /// Connects, and makes sure that this tree's definitions are served.
-    pub async fn with_definitions() -> Self {
-        let client = Client::try_default().await.expect("KUBECONFIG should name a running API server");
-        let mut applied = APPLIED.lock().await;
-        if !*applied {
-            for crd in api::all_crds() {
-                serve(&client, &crd).await;
-            }
-            *applied = true;
+/// Connects, and makes sure that this tree's definitions are served.
+pub async fn with_definitions() -> Client {
+    let client = Client::try_default().await.expect("KUBECONFIG should name a running API server");
+    let mut applied = APPLIED.lock().await;
+    if !*applied {
+        for crd in api::all_crds() {
+            serve(&client, &crd).await;
         }
-        Self { client }
+        *applied = true;
     }
-
-    /// Creates `object` in a dry run with strict field validation, as kubectl does.
-    pub async fn dry_run(&self, object: &Value) -> Verdict {
-        let path = format!("{}?dryRun=All&fieldValidation=Strict", collection(object));
-        let body = serde_json::to_vec(object).unwrap();
-        let request = http::Request::post(path).header("Content-Type", "application/json").body(body).unwrap();
-        match self.client.request::<Value>(request).await {
-            Ok(created) => Verdict::Accepted(created),
-            Err(kube::Error::Api(status)) if status.code == 422 || status.code == 400 => {
-                Verdict::Refused(status.message)
-            }
-            Err(error) => panic!("the API server did not decide about {object}: {error}"),
-        }
-    }
-}
-
-/// Path of the collection that an object is created in.
-fn collection(object: &Value) -> String {
-    let version = object["apiVersion"].as_str().unwrap();
-    let root = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
-    let kind = object["kind"].as_str().unwrap().to_lowercase();
-    let plural = if kind.ends_with('s') { format!("{kind}es") } else { format!("{kind}s") };
-    if plural == "namespaces" {
-        return format!("{root}/{plural}");
-    }
-    let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
-    format!("{root}/namespaces/{namespace}/{plural}")
+    client
 }
 
 async fn serve(client: &Client, crd: &CustomResourceDefinition) {
