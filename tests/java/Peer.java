@@ -197,7 +197,7 @@ public final class Peer {
         producer.start();
         try {
             int code = sendEach(message -> producer.sendMessageInTransaction(message, null));
-            boolean all = checked.await(options.number("timeout", 90), TimeUnit.SECONDS);
+            boolean all = code != 0 || checked.await(options.number("timeout", 90), TimeUnit.SECONDS);
             TimeUnit.MILLISECONDS.sleep(500); // the last end-of-transaction request is one-way
             return all ? code : FEWER_MESSAGES;
         } finally {
