@@ -3,6 +3,8 @@
 //! What a rule can express is refused at admission, with a message that names the field and the remedy. What needs another
 //! object (a Secret, a connection) is checked by the operator and shown as a condition of [`condition`].
 
+#![allow(clippy::duplicated_attributes, reason = "several printer columns have one type or one priority")]
+
 pub mod binding;
 pub mod condition;
 pub mod connection;
