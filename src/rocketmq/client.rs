@@ -175,28 +175,31 @@ impl Inner {
     /// # Errors
     /// [`ErrorKind::TopicNotFound`] when the name servers know no route.
     pub async fn route(self: &Arc<Self>, topic: &str) -> Result<Arc<TopicRoute>> {
-        let cached = {
-            let mut routes = lock(&self.routes);
-            routes.get_mut(topic).map(|cached| {
-                let stale = cached.read_at.elapsed() > self.config.route_refresh && !cached.refreshing;
-                cached.refreshing |= stale;
-                (cached.route.clone(), stale)
-            })
-        };
-        match cached {
+        match self.cached_route(topic) {
+            Some(route) => Ok(route),
             None => self.refresh_route(topic).await,
-            Some((route, false)) => Ok(route),
-            Some((route, true)) => {
-                let (client, topic) = (self.clone(), topic.to_owned());
-                tokio::spawn(async move {
-                    if let Err(error) = client.refresh_route(&topic).await {
-                        tracing::warn!(topic, %error, "a route could not be renewed, the old one stays in use");
-                        lock(&client.routes).entry(topic).and_modify(|cached| cached.refreshing = false);
-                    }
-                });
-                Ok(route)
-            }
         }
+    }
+
+    /// The route of a topic if it is known; a stale one is renewed in the background.
+    pub fn cached_route(self: &Arc<Self>, topic: &str) -> Option<Arc<TopicRoute>> {
+        let (route, stale) = {
+            let mut routes = lock(&self.routes);
+            let cached = routes.get_mut(topic)?;
+            let stale = cached.read_at.elapsed() > self.config.route_refresh && !cached.refreshing;
+            cached.refreshing |= stale;
+            (cached.route.clone(), stale)
+        };
+        if stale {
+            let (client, topic) = (self.clone(), topic.to_owned());
+            tokio::spawn(async move {
+                if let Err(error) = client.refresh_route(&topic).await {
+                    tracing::warn!(topic, %error, "a route could not be renewed, the old one stays in use");
+                    lock(&client.routes).entry(topic).and_modify(|cached| cached.refreshing = false);
+                }
+            });
+        }
+        Some(route)
     }
 
     /// Asks the name servers for a route now.

@@ -26,6 +26,8 @@ import org.apache.rocketmq.remoting.RPCHook;
 final class Support {
     private static final Gson JSON = new GsonBuilder().disableHtmlEscaping().create();
 
+    private static final int TIMEOUT_MILLIS = 30_000;
+
     private final Map<String, String> options = new LinkedHashMap<>();
 
     /** Reads {@code arguments} from index {@code from} on; an argument without {@code =} is an error. */
@@ -83,11 +85,15 @@ final class Support {
     }
 
     DefaultMQProducer producer(String group) {
-        return configured(new DefaultMQProducer(group, credentials()));
+        DefaultMQProducer producer = configured(new DefaultMQProducer(group, credentials()));
+        producer.setSendMsgTimeout(TIMEOUT_MILLIS);
+        return producer;
     }
 
     TransactionMQProducer transactionProducer(String group) {
-        return configured(new TransactionMQProducer(group, credentials()));
+        TransactionMQProducer producer = configured(new TransactionMQProducer(group, credentials()));
+        producer.setSendMsgTimeout(TIMEOUT_MILLIS);
+        return producer;
     }
 
     DefaultMQPushConsumer consumer(String group) {
@@ -101,6 +107,7 @@ final class Support {
         client.setNamesrvAddr(required("namesrv"));
         client.setInstanceName(text("instance", "peer-" + System.nanoTime()));
         client.setUseTLS(flag("tls"));
+        client.setMqClientApiTimeout(TIMEOUT_MILLIS); // a test machine may be busy
         if (has("namespace")) {
             client.setNamespace(required("namespace"));
         }

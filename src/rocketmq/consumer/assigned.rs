@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::super::client::lock;
@@ -25,6 +26,8 @@ pub(crate) struct Assigned {
     committed: AtomicI64,
     started: AtomicBool,
     reset_to: Mutex<Option<i64>>,
+    /// Ends a pull that waits at the broker, because the queue is to go on elsewhere.
+    pub reset_wanted: Notify,
     locked_at: Mutex<Option<Instant>>,
     error: Mutex<Option<Error>>,
 }
@@ -40,6 +43,7 @@ impl Assigned {
             committed: AtomicI64::new(-1),
             started: AtomicBool::new(false),
             reset_to: Mutex::default(),
+            reset_wanted: Notify::new(),
             locked_at: Mutex::default(),
             error: Mutex::default(),
         }
@@ -81,6 +85,7 @@ impl Assigned {
     /// Asks the pull task to go on at another offset.
     pub fn request_reset(&self, offset: i64) {
         *lock(&self.reset_to) = Some(offset);
+        self.reset_wanted.notify_one();
     }
 
     pub fn take_reset(&self) -> Option<i64> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -40,6 +40,7 @@ pub(crate) struct Member {
     tasks: TaskTracker,
     open: AtomicUsize,
     settled: Notify,
+    unregistered: AtomicBool,
     rebalanced: Notify,
     errors: Mutex<BTreeMap<String, Error>>,
 }
@@ -85,6 +86,7 @@ impl Member {
             tasks: TaskTracker::new(),
             open: AtomicUsize::new(0),
             settled: Notify::new(),
+            unregistered: AtomicBool::new(false),
             rebalanced: Notify::new(),
             errors: Mutex::default(),
             config,
@@ -119,6 +121,13 @@ impl Member {
         self.tasks.spawn(async move {
             stopped.run_until_cancelled(task).await;
         });
+    }
+
+    /// Tells the brokers, once, that this member has left.
+    pub async fn unregister(&self) {
+        if !self.unregistered.swap(true, Ordering::AcqRel) {
+            self.client.0.unregister("consumerGroup", &self.group).await;
+        }
     }
 
     /// Ends all tasks and waits for them.

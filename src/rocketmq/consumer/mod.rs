@@ -266,14 +266,20 @@ impl Consumer {
         }
         offsets::commit_all(&self.member).await;
         lock::release_all(&self.member).await;
-        self.member.client().unregister("consumerGroup", self.member.group()).await;
+        self.member.unregister().await;
         self.member.stop().await;
     }
 }
 
 impl Drop for Consumer {
+    /// Leaves without commit: what is open is repeated, here or elsewhere. The broker is told, so that it does not keep queues
+    /// for a member that is gone.
     fn drop(&mut self) {
         self.member.abandon();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let member = self.member.clone();
+            runtime.spawn(async move { member.unregister().await });
+        }
     }
 }
 

@@ -85,7 +85,11 @@ impl Puller {
                 continue;
             }
             self.assigned.pulling.store(true, Ordering::Relaxed);
-            let pulled = self.pull().await;
+            let assigned = self.assigned.clone();
+            let pulled = tokio::select! {
+                pulled = self.pull() => pulled,
+                () = assigned.reset_wanted.notified() => Ok(Pulled::Nothing),
+            };
             self.assigned.pulling.store(false, Ordering::Relaxed);
             match pulled {
                 Ok(Pulled::Messages(messages)) => {
@@ -181,7 +185,6 @@ impl Puller {
         let (kind, _) = self.topic.expression();
         let queue = &self.assigned.queue;
         let committable = self.assigned.uncommitted().filter(|offset| *offset > 0 && self.broker_id == MASTER_ID && !self.member.config.broadcasting);
-        // an ordered queue must not sit in a long poll when its lock may expire
         Command::request(request::PULL_MESSAGE)
             .with("consumerGroup", self.member.group())
             .with("topic", &queue.topic)

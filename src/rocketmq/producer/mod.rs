@@ -85,7 +85,10 @@ pub(crate) struct Core {
     group: String,
     lanes: Mutex<HashMap<Queue, mpsc::UnboundedSender<Vec<Pending>>>>,
     queues: Mutex<HashMap<String, PublishQueues>>,
-    resolving: tokio::sync::Mutex<()>,
+    /// Callers that wait for a route or for memory.
+    waiting: AtomicUsize,
+    /// First come, first served: the mutex is fair.
+    turns: tokio::sync::Mutex<()>,
     turn: AtomicUsize,
     memory: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -98,6 +101,9 @@ struct PublishQueues {
     queues: Arc<[Queue]>,
     until: Option<Instant>,
 }
+
+/// What a caller waits for, or why its message was not accepted.
+type Answer = Result<oneshot::Receiver<Result<SendReceipt>>>;
 
 /// A message on its way, with the caller that waits for it.
 pub(crate) struct Pending {
@@ -123,7 +129,8 @@ impl Producer {
             config,
             lanes: Mutex::default(),
             queues: Mutex::default(),
-            resolving: tokio::sync::Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            turns: tokio::sync::Mutex::default(),
             turn: AtomicUsize::new(0),
             memory: Arc::new(Semaphore::new(MEMORY_UNITS)),
             tasks: TaskTracker::new(),
@@ -181,6 +188,11 @@ impl Producer {
     }
 }
 
+/// Units of memory that a message takes.
+fn memory_units(message: &Outgoing) -> usize {
+    (message.body.len() / MEMORY_UNIT + 1).min(MEMORY_UNITS)
+}
+
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the producer has been shut down")
 }
@@ -211,8 +223,31 @@ impl Core {
     /// Hands messages to lanes and waits for their results, in order.
     async fn submit(self: &Arc<Self>, messages: Vec<Outgoing>) -> Vec<Result<SendReceipt>> {
         let deadline = Instant::now() + self.config.send_timeout;
+        let answers = self.enqueue(messages, deadline).await;
+        let mut results = Vec::with_capacity(answers.len());
+        for answer in answers {
+            results.push(match answer {
+                Ok(answer) => self.wait(answer, deadline).await,
+                Err(error) => Err(error),
+            });
+        }
+        results
+    }
+
+    /// Puts messages into their lanes. Without a need to wait this happens at once, so that callers keep the order in which
+    /// their futures are first polled; those that must wait, for a route or for memory, do so in that order and none overtakes.
+    async fn enqueue(self: &Arc<Self>, messages: Vec<Outgoing>, deadline: Instant) -> Vec<Answer> {
+        let ready = self.waiting.load(Ordering::Acquire) == 0
+            && messages.iter().all(|message| self.cached_queues(&message.topic).is_some())
+            && self.memory.available_permits() >= messages.iter().map(memory_units).sum::<usize>();
+        let _turn = if ready {
+            None
+        } else {
+            let counted = Counted::new(&self.waiting);
+            Some((self.turns.lock().await, counted))
+        };
         let mut chosen: BTreeMap<String, Queue> = BTreeMap::new();
-        let mut lanes: Vec<(Queue, Vec<Pending>)> = Vec::new();
+        let mut lanes: BTreeMap<Queue, Vec<Pending>> = BTreeMap::new();
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {
             let queue = match chosen.get(&message.topic).filter(|_| message.sharding_key.is_none()) {
@@ -229,32 +264,27 @@ impl Core {
             if message.sharding_key.is_none() {
                 chosen.insert(message.topic.clone(), queue.clone());
             }
-            let units = (message.body.len() / MEMORY_UNIT + 1).min(MEMORY_UNITS) as u32;
-            if self.memory.available_permits() < units as usize {
-                // what has been gathered may be all that holds the memory: let it go before waiting
-                lanes.drain(..).for_each(|(queue, batch)| self.push(&queue, batch));
-            }
-            let Ok(memory) = self.memory.clone().acquire_many_owned(units).await else {
+            let Some(memory) = self.reserve(&message, &mut lanes).await else {
                 answers.push(Err(closed()));
                 continue;
             };
             let (respond, answer) = oneshot::channel();
             let pending = Pending { message, respond, tries_left: self.config.retries, deadline, _memory: memory };
-            match lanes.iter_mut().find(|(known, _)| *known == queue) {
-                Some((_, batch)) => batch.push(pending),
-                None => lanes.push((queue, vec![pending])),
-            }
+            lanes.entry(queue).or_default().push(pending);
             answers.push(Ok(answer));
         }
         lanes.into_iter().for_each(|(queue, batch)| self.push(&queue, batch));
-        let mut results = Vec::with_capacity(answers.len());
-        for answer in answers {
-            results.push(match answer {
-                Ok(answer) => self.wait(answer, deadline).await,
-                Err(error) => Err(error),
-            });
+        answers
+    }
+
+    /// Memory for a message. What has been gathered may be all that holds the memory, so it goes before waiting.
+    async fn reserve(self: &Arc<Self>, message: &Outgoing, gathered: &mut BTreeMap<Queue, Vec<Pending>>) -> Option<OwnedSemaphorePermit> {
+        let units = memory_units(message) as u32;
+        if let Ok(memory) = self.memory.clone().try_acquire_many_owned(units) {
+            return Some(memory);
         }
-        results
+        std::mem::take(gathered).into_iter().for_each(|(queue, batch)| self.push(&queue, batch));
+        self.memory.clone().acquire_many_owned(units).await.ok()
     }
 
     async fn wait(&self, answer: oneshot::Receiver<Result<SendReceipt>>, deadline: Instant) -> Result<SendReceipt> {
@@ -301,47 +331,49 @@ impl Core {
 
     /// The queues to which a topic's messages may go; never empty.
     async fn publish_queues(&self, topic: &str) -> Result<Arc<[Queue]>> {
-        if let Some(queues) = self.known_queues(topic, None) {
-            return Ok(queues);
+        match self.cached_queues(topic) {
+            Some(queues) => Ok(queues),
+            None => self.resolve_queues(topic).await,
         }
-        let route = match self.client.0.route(topic).await {
-            Ok(route) => route,
-            Err(error) if error.kind() == ErrorKind::TopicNotFound => return self.auto_create_queues(topic, error).await,
-            Err(error) => return Err(error),
-        };
-        if let Some(queues) = self.known_queues(topic, Some(&route)) {
-            return Ok(queues);
-        }
-        let queues: Arc<[Queue]> = route.writable_queues(topic).into();
-        if queues.is_empty() {
-            self.client.0.forget_route(topic);
-            return Err(Error::new(
-                ErrorKind::Connect,
-                format!("topic {topic} has no queue that may be written: its brokers have no master now, or the topic is read-only"),
-            ));
-        }
-        let known = PublishQueues { route: Some(route), queues: queues.clone(), until: None };
-        lock(&self.queues).insert(topic.to_owned(), known);
-        Ok(queues)
     }
 
-    /// Queues that are still valid: of this very route, or of a topic that is about to be created.
-    fn known_queues(&self, topic: &str, route: Option<&Arc<TopicRoute>>) -> Option<Arc<[Queue]>> {
-        let queues = lock(&self.queues);
-        let known = queues.get(topic)?;
-        let valid = match (route, &known.route) {
-            (Some(route), Some(of)) => Arc::ptr_eq(route, of),
-            _ => known.until.is_some_and(|until| Instant::now() < until),
+    /// Queues of a known route, or of a topic that is about to be created.
+    fn cached_queues(&self, topic: &str) -> Option<Arc<[Queue]>> {
+        let route = self.client.0.cached_route(topic);
+        let mut queues = lock(&self.queues);
+        let known = queues.get(topic);
+        let Some(route) = route else {
+            return known.filter(|known| known.until.is_some_and(|until| Instant::now() < until)).map(|known| known.queues.clone());
         };
-        valid.then(|| known.queues.clone())
+        if let Some(known) = known.filter(|known| known.route.as_ref().is_some_and(|of| Arc::ptr_eq(of, &route))) {
+            return Some(known.queues.clone());
+        }
+        let writable: Arc<[Queue]> = route.writable_queues(topic).into();
+        if writable.is_empty() {
+            return None;
+        }
+        let known = PublishQueues { route: Some(route), queues: writable.clone(), until: None };
+        queues.insert(topic.to_owned(), known);
+        Some(writable)
+    }
+
+    /// Asks the name servers for a topic's queues.
+    async fn resolve_queues(&self, topic: &str) -> Result<Arc<[Queue]>> {
+        match self.client.0.refresh_route(topic).await {
+            Ok(_) => self.cached_queues(topic).ok_or_else(|| {
+                self.client.0.forget_route(topic);
+                Error::new(
+                    ErrorKind::Connect,
+                    format!("topic {topic} has no queue that may be written: its brokers have no master now, or the topic is read-only"),
+                )
+            }),
+            Err(error) if error.kind() == ErrorKind::TopicNotFound => self.auto_create_queues(topic, error).await,
+            Err(error) => Err(error),
+        }
     }
 
     /// The queues of a topic that the broker creates when the first message arrives.
     async fn auto_create_queues(&self, topic: &str, not_found: Error) -> Result<Arc<[Queue]>> {
-        let _one_at_a_time = self.resolving.lock().await;
-        if let Some(queues) = self.known_queues(topic, None) {
-            return Ok(queues);
-        }
         let Ok(route) = self.client.0.refresh_route(AUTO_CREATE_TOPIC).await else { return Err(not_found) };
         let mut queues = route.writable_queues(topic);
         queues.retain(|queue| queue.queue_id < AUTO_CREATE_QUEUES as i32);
@@ -352,6 +384,22 @@ impl Core {
         let known = PublishQueues { route: None, queues: queues.clone(), until: Some(Instant::now() + AUTO_CREATE_RETRY) };
         lock(&self.queues).insert(topic.to_owned(), known);
         Ok(queues)
+    }
+}
+
+/// Counts a caller for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

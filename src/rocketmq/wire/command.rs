@@ -132,7 +132,8 @@ impl Command {
         put_sized(out, self.remark.as_bytes());
         let fields_at = out.len();
         out.put_u32(0);
-        for (name, value) in &self.fields {
+        // brokers read an empty value as none, and would then compute another signature than we did
+        for (name, value) in self.fields.iter().filter(|(_, value)| !value.is_empty()) {
             out.put_u16(name.len() as u16);
             out.put_slice(name.as_bytes());
             put_sized(out, value.as_bytes());
@@ -278,7 +279,7 @@ mod tests {
     proptest! {
         #[test]
         fn frames_survive_a_round_trip(code in any::<i16>(), opaque in any::<i32>(), flag in 0..4i32, remark in ".{0,40}",
-            fields in prop::collection::vec(("[a-zA-Z]{1,12}", ".{0,30}"), 0..8), body in prop::collection::vec(any::<u8>(), 0..300), cut in 0usize..400) {
+            fields in prop::collection::vec(("[a-zA-Z]{1,12}", ".{1,30}"), 0..8), body in prop::collection::vec(any::<u8>(), 0..300), cut in 0usize..400) {
             let command = Command { code, opaque, flag, remark, body: body.into(),
                 fields: fields.into_iter().map(|(name, value)| (Cow::Owned(name), value)).collect() };
             let mut bytes = BytesMut::new();
