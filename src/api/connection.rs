@@ -69,7 +69,7 @@ pub struct RocketMQConnectionSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 260)))]
     #[x_kube(validation = Rule::new(
-        "self.all(server, server.matches('^([A-Za-z0-9_.-]+|[[][0-9A-Fa-f:.]+[]])(:[0-9]{1,5})?$'))")
+        "self.all(server, server.matches('^([A-Za-z0-9_.-]+|\\\\[[0-9A-Fa-f:.]+\\\\])(:[0-9]{1,5})?$'))")
         .message("each of nameServers must be host or host:port, such as rocketmq-namesrv:9876, without http:// and one list entry for each"))]
     pub name_servers: Vec<String>,
     /// URL that serves the list of name servers as host:port;host:port.
