@@ -103,11 +103,11 @@ mod tests {
 
     #[test]
     fn documents_are_numbered_and_lists_taken_apart() {
-        let text = "# comment\n---\nkind: A\nmetadata: {name: one, namespace: n}\n---\n---\nkind: List\nitems: [{kind: B}, {kind: C}]\n";
+        let text = "# comment\n---\nkind: A\nmetadata: {name: one, namespace: shop}\n---\n---\nkind: List\nitems: [{kind: B}, {kind: C}]\n";
         let documents = parse(Path::new("m.yaml"), text).unwrap();
         let kinds: Vec<_> = documents.iter().filter_map(|document| document.text(&["kind"])).collect();
         assert_eq!(kinds, ["A", "B", "C"]);
-        assert_eq!(documents[0].subject(), "A n/one");
+        assert_eq!(documents[0].subject(), "A shop/one");
         assert!(documents[2].place.starts_with("m.yaml, document ") && documents[2].place.ends_with("item 2"), "{}", documents[2].place);
     }
 

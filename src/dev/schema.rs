@@ -267,6 +267,11 @@ fn bounds(schema: &Value, names: [&str; 2], size: usize, unit: &str, path: &str,
 
 /// `metadata.name` as the API server wants it: a DNS subdomain of at most 253 characters.
 fn check_name(object: &Value, violations: &mut Vec<Violation>) {
+    let namespace = object.get("metadata").and_then(|metadata| metadata.get("namespace"));
+    if let Some(namespace) = namespace.filter(|namespace| !namespace.is_string() && !namespace.is_null()) {
+        // A bare n or yes is a boolean in YAML.
+        violate(violations, "metadata.namespace", format!("{namespace} must be a text; put it in quotes"));
+    }
     let Some(name) = object.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::as_str) else {
         return violate(violations, "metadata.name", "is required; add it");
     };

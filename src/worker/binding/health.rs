@@ -43,6 +43,12 @@ impl Health {
         }
     }
 
+    /// Whether `part` is wrong.
+    #[must_use]
+    pub fn has(&self, part: Part) -> bool {
+        self.lock().slots[part as usize].is_some()
+    }
+
     /// Notes that the cluster was reached once: the worker has left its start.
     pub fn connected(&self) {
         self.lock().is_connected = true;

@@ -37,6 +37,8 @@ use output::Output;
 
 /// First and longest wait between two attempts to connect.
 const CONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// Time between two looks at a broker that refused a publication.
+const RECHECK: Duration = Duration::from_secs(10);
 /// How long callers of the API may take for what they have begun when the worker drains.
 const API_DRAIN: Duration = Duration::from_secs(20);
 
@@ -169,11 +171,32 @@ impl Binding {
         if !self.connect(client, session, retry).await {
             return Ok(());
         }
-        match &self.input {
-            Some(input) => Arc::clone(input).run(client, session).await?,
-            None => session.cancelled().await,
+        let work = async {
+            match &self.input {
+                Some(input) => Arc::clone(input).run(client, session).await,
+                None => {
+                    session.cancelled().await;
+                    Ok(())
+                }
+            }
+        };
+        let (worked, ()) = tokio::join!(work, self.recheck(client, session, retry));
+        worked
+    }
+
+    /// Looks again after a failed publication: without further calls nothing else would tell that the broker is back.
+    async fn recheck(&self, client: &Client, session: &CancellationToken, retry: &Notify) {
+        let pause = async || {
+            tokio::select! {
+                () = tokio::time::sleep(RECHECK) => {}
+                () = retry.notified() => {}
+            }
+        };
+        while session.run_until_cancelled(pause()).await.is_some() {
+            if self.health.has(Part::Producer) && probe(client).await.is_ok() {
+                self.health.clear(Part::Producer);
+            }
         }
-        Ok(())
     }
 
     /// Tries until the cluster takes the credentials; false when `session` ends before. New credentials are tried at once.
@@ -198,6 +221,7 @@ impl Binding {
         let is_connected = session.run_until_cancelled(trying).await.is_some();
         if is_connected {
             self.health.clear(Part::Cluster);
+            self.health.clear(Part::Producer);
             self.health.connected();
         }
         is_connected
