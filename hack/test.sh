@@ -145,7 +145,7 @@ run_conformance() {
 run_e2e() {
   start_cluster
   if own_cluster; then
-    export E2E_IMAGE=$IMAGE_PREFIX/rocketmq-connector:test E2E_PROBE_IMAGE=$PROBE_IMAGE
+    export E2E_IMAGE=$IMAGE_PREFIX/rocketmq-connector:test E2E_PROBE_IMAGE=$PROBE_IMAGE E2E_AUDIT_LOG=$AUDIT_LOG
     "$CLUSTER_SCRIPTS/kubernetes/image-build.sh" "$E2E_IMAGE"
   else
     [ -n "${E2E_IMAGE:-}" ] || die "E2E_IMAGE is not set; with USE_EXISTING_CLUSTER=true name an image that the cluster can pull"

@@ -5,6 +5,7 @@
 BIN=$CACHE/bin                                # binaries that install.sh built or fetched
 CLUSTER=${CLUSTER_RUN:-$CACHE/run/kubernetes} # etcd data, containerd and kubelet state, logs, kubeconfig
 LOG=$CLUSTER/log
+AUDIT_LOG=$LOG/audit.log                      # requests of service accounts, see manifests/audit-policy.yaml
 PKI=$CACHE/pki                                # survives a wiped cluster, so a kubeconfig stays valid
 IMAGES=$CACHE/images
 # Unix sockets have a length limit of 107 characters: they get a short path of their own.

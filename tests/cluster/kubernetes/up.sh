@@ -63,7 +63,8 @@ start_apiserver() {
     --service-account-issuer https://kubernetes.default.svc.cluster.local \
     --service-account-key-file "$PKI/service-account.pub" --service-account-signing-key-file "$PKI/service-account.key" \
     --service-cluster-ip-range "$SERVICE_CIDR" --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
-    --allow-privileged --profiling=false "${GATES[@]}" ${APISERVER_ARGUMENTS:-}
+    --allow-privileged --profiling=false --audit-policy-file "$HERE/manifests/audit-policy.yaml" --audit-log-path "$AUDIT_LOG" \
+    "${GATES[@]}" ${APISERVER_ARGUMENTS:-}
 }
 
 start_controllers() {

@@ -1,12 +1,16 @@
 // probe is the test cluster's all-purpose pod: an HTTP server that shows what a pod sees,
-// an application that records what is delivered to it, and an HTTP client (`probe get URL`).
+// an application that records what is delivered to it, and an HTTP client:
+//
+//	probe get URL
+//	probe send [-token T] [-template JSON] [-pause 20ms] [-patience 1m] URL FIRST LAST
+//	          posts the template for each number, its %d replaced by it, again and again until it is accepted
 //
 //	GET  /healthz            ok
 //	GET  /env                the environment
 //	GET  /api[?host=H:P]     lists pods through the API server with the pod's projected token
 //	GET  /dns?name=N         resolves a name
 //	GET  /get?url=U          fetches a URL
-//	POST /any/path           records the body, answers 200 (or the number in ?status=)
+//	POST /any/path           records the body, answers 200 (or the number in ?status=) after ?delay=
 //	GET  /received[?path=P]  the recorded bodies, one a line
 //	OPTIONS /any/path        200: how a binding runtime asks whether the application wants a binding
 package main
@@ -15,6 +19,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -23,6 +28,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -50,9 +56,17 @@ func (r *recorder) record(w http.ResponseWriter, q *http.Request) {
 			return
 		}
 	}
+	delay := time.Duration(0)
+	if wanted := q.URL.Query().Get("delay"); wanted != "" {
+		if delay, err = time.ParseDuration(wanted); err != nil || delay < 0 || delay > time.Minute {
+			http.Error(w, "delay must be a duration of at most 1m", http.StatusBadRequest)
+			return
+		}
+	}
 	r.mutex.Lock()
 	r.deliveries = append(r.deliveries, delivery{q.URL.Path, string(body)})
 	r.mutex.Unlock()
+	time.Sleep(delay)
 	w.WriteHeader(status)
 }
 
@@ -76,6 +90,77 @@ func get(w io.Writer, url string) error {
 	defer response.Body.Close()
 	_, err = io.Copy(w, response.Body)
 	return err
+}
+
+// send posts numbered messages one after the other and says how many attempts it took.
+func send(arguments []string) error {
+	flags := flag.NewFlagSet("send", flag.ExitOnError)
+	token := flags.String("token", "", "value of the header dapr-api-token")
+	template := flags.String("template", `{"operation":"create","data":%d}`, "body, with %d for the number")
+	patience := flags.Duration("patience", time.Minute, "longest time that one message is tried for")
+	pause := flags.Duration("pause", 0, "wait between two messages")
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+	if flags.NArg() != 3 {
+		return fmt.Errorf("usage: probe send [FLAG...] URL FIRST LAST")
+	}
+	first, err := strconv.Atoi(flags.Arg(1))
+	if err != nil {
+		return err
+	}
+	last, err := strconv.Atoi(flags.Arg(2))
+	if err != nil {
+		return err
+	}
+	attempts, refusal := 0, error(nil)
+	for number := first; number <= last; number++ {
+		body := strings.ReplaceAll(*template, "%d", strconv.Itoa(number))
+		limit := time.Now().Add(*patience)
+		for {
+			attempts++
+			if err = post(flags.Arg(0), *token, body); err == nil {
+				break
+			}
+			refusal = err
+			if time.Now().After(limit) {
+				return fmt.Errorf("message %d: %w", number, err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(*pause)
+	}
+	fmt.Println("accepted", last-first+1, "attempts", attempts)
+	if refusal != nil {
+		fmt.Println("last refusal:", refusal)
+	}
+	return nil
+}
+
+var poster = http.Client{Timeout: 15 * time.Second}
+
+func post(url, token, body string) error {
+	request, err := http.NewRequest("POST", url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		request.Header.Set("dapr-api-token", token)
+	}
+	response, err := poster.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<16))
+	if err != nil {
+		return err
+	}
+	if response.StatusCode/100 != 2 {
+		return fmt.Errorf("%s: %s", response.Status, answer)
+	}
+	return nil
 }
 
 func listPods(w io.Writer, host string) error {
@@ -148,6 +233,12 @@ func handlers() *http.ServeMux {
 func main() {
 	if len(os.Args) > 2 && os.Args[1] == "get" {
 		if err := get(os.Stdout, os.Args[2]); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
+	if len(os.Args) > 2 && os.Args[1] == "send" {
+		if err := send(os.Args[2:]); err != nil {
 			log.Fatal(err)
 		}
 		return
