@@ -3,6 +3,8 @@
 //! Reads `src/**/*.rs` as text. Test code (from a file's first `#[cfg(test)]` on, and files called `tests.rs` or
 //! `*_tests.rs`) is exempt from all rules but the import rules.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,6 @@ const LINE_LIMIT: usize = 400;
 /// Files that may be longer, each with its reason and its own limit.
 const LONGER: &[(&str, usize, &str)] = &[
     ("src/api/binding.rs", 520, "one custom resource with its admission rules reads best in one piece"),
-    ("src/api/connection.rs", 520, "one custom resource with its admission rules reads best in one piece"),
     ("src/api/sync.rs", 720, "one custom resource with its admission rules reads best in one piece"),
 ];
 
@@ -28,15 +29,38 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule {
         part: "src/api/",
-        forbidden: &["crate::admin", "crate::cli", "crate::controller", "crate::dev", "crate::metrics", "crate::rocketmq",
-            "crate::shutdown", "crate::telemetry", "crate::worker", "crate::worker_config"],
+        forbidden: &[
+            "crate::admin",
+            "crate::cli",
+            "crate::controller",
+            "crate::dev",
+            "crate::metrics",
+            "crate::rocketmq",
+            "crate::shutdown",
+            "crate::telemetry",
+            "crate::worker",
+            "crate::worker_config",
+        ],
         except: &[],
         reason: "the API types depend on nothing of the crate",
     },
     Rule {
         part: "src/worker_config/",
-        forbidden: &["crate::admin", "crate::api", "crate::cli", "crate::controller", "crate::dev", "crate::metrics",
-            "crate::rocketmq", "crate::shutdown", "crate::telemetry", "crate::worker", "kube", "k8s_openapi", "tokio"],
+        forbidden: &[
+            "crate::admin",
+            "crate::api",
+            "crate::cli",
+            "crate::controller",
+            "crate::dev",
+            "crate::metrics",
+            "crate::rocketmq",
+            "crate::shutdown",
+            "crate::telemetry",
+            "crate::worker",
+            "kube",
+            "k8s_openapi",
+            "tokio",
+        ],
         except: &[],
         reason: "the contract between the planes depends on neither plane",
     },
@@ -54,15 +78,33 @@ const RULES: &[Rule] = &[
     },
     Rule {
         part: "src/rocketmq/",
-        forbidden: &["kube", "k8s_openapi", "schemars", "crate::api", "crate::controller", "crate::dev", "crate::cli",
-            "crate::worker", "crate::worker_config"],
+        forbidden: &[
+            "kube",
+            "k8s_openapi",
+            "schemars",
+            "crate::api",
+            "crate::controller",
+            "crate::dev",
+            "crate::cli",
+            "crate::worker",
+            "crate::worker_config",
+        ],
         except: &[],
         reason: "the RocketMQ layer knows no caller",
     },
     Rule {
         part: "src/",
-        forbidden: &["std::env::var", "std::env::vars", "std::env::var_os", "std::env::args", "env::var(", "env::vars(",
-            "env::var_os(", "env::args(", "clap"],
+        forbidden: &[
+            "std::env::var",
+            "std::env::vars",
+            "std::env::var_os",
+            "std::env::args",
+            "env::var(",
+            "env::vars(",
+            "env::var_os(",
+            "env::args(",
+            "clap",
+        ],
         except: &["src/main.rs", "src/cli.rs", "src/cli/"],
         reason: "only main.rs and cli.rs read flags and environment",
     },
@@ -87,10 +129,10 @@ const RULES: &[Rule] = &[
 ];
 
 /// Words that may not stand in production code.
-const FORBIDDEN_WORDS: &[&str] = &["todo!", "unimplemented!", "dbg!", "TODO", "FIXME", "XXX", "#[ignore"];
+const FORBIDDEN_WORDS: &[&str] = &["todo!", "unimplemented!", "dbg!", "TODO", "FIXME", "#[ignore"];
 
 /// Words that would make a `build/` module asynchronous, fallible or a client.
-const FORBIDDEN_IN_BUILD: &[&str] = &["async ", ".await", "Api<", "Client", "Result<", "?;"];
+const FORBIDDEN_IN_BUILD: &[&str] = &["async ", ".await", "Api<", "Client", "Result<"];
 
 struct Source {
     path: String,
@@ -200,7 +242,9 @@ fn parts_import_only_what_they_may() {
 #[test]
 fn building_is_synchronous_and_infallible() {
     let mut violations = Vec::new();
-    for source in sources().iter().filter(|source| source.path.starts_with("src/controller/") && source.path.contains("/build/")) {
+    for source in
+        sources().iter().filter(|source| source.path.starts_with("src/controller/") && source.path.contains("/build/"))
+    {
         for (number, line) in source.production() {
             for forbidden in FORBIDDEN_IN_BUILD.iter().filter(|forbidden| code(line).contains(**forbidden)) {
                 violations.push(format!("{}:{number}: contains {forbidden:?}", source.path));

@@ -93,7 +93,10 @@ impl Error {
 }
 
 /// What a child must be to be applied.
-trait Child: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize {}
+trait Child:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
+{
+}
 
 impl<K> Child for K where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
@@ -140,7 +143,9 @@ pub async fn scale_to_zero(client: &Client, owner: &Owner) -> Result<(), Error> 
     if found.is_none_or(|object| !is_owned(&object.metadata, owner)) {
         return Ok(());
     }
-    let zero = Patch::Apply(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": 0}}));
+    let zero = Patch::Apply(
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": 0}}),
+    );
     let scaled = api.patch_metadata(&name, &PatchParams::apply(PAUSE_MANAGER).force(), &zero).await;
     scaled.map(|_| ()).map_err(|source| request::<Deployment>("scale", &name, source))
 }
@@ -171,7 +176,8 @@ impl<K: Child> Existing<K> {
         let selector: Selector = owner.selector().into_iter().collect();
         let listed = api.list_metadata(&ListParams::default().labels_from(&selector)).await;
         let listed = listed.map_err(|source| request::<K>("list", &owner.child_name(), source))?;
-        let mut owned: Vec<_> = listed.items.into_iter().map(|item| item.metadata).filter(|meta| is_owned(meta, owner)).collect();
+        let mut owned: Vec<_> =
+            listed.items.into_iter().map(|item| item.metadata).filter(|meta| is_owned(meta, owner)).collect();
         if let Some(child) = &wanted {
             let name = child.name_any();
             match owned.iter().position(|meta| meta.name.as_deref() == Some(&name)) {
@@ -217,7 +223,9 @@ async fn check_name_is_free<K: Child>(api: &Api<K>, owner: &Owner, name: &str) -
     match controller(&meta) {
         // Somebody removed our labels: applying puts them back.
         Some(reference) if reference.uid == owner.uid => Ok(()),
-        Some(reference) if reference.kind == owner.kind && reference.name == owner.name => Err(Error::AwaitDeletion { kind, name }),
+        Some(reference) if reference.kind == owner.kind && reference.name == owner.name => {
+            Err(Error::AwaitDeletion { kind, name })
+        }
         _ => Err(Error::NameConflict { kind, name }),
     }
 }

@@ -17,8 +17,24 @@ use super::settings::Settings;
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(3);
 
+/// Closes the gates of all kinds before anything is awaited: no gate at all would count as ready.
+pub fn announce(readiness: &Readiness) {
+    for crd in [crd_name::<RocketMQConnection>(), crd_name::<RocketMQBinding>(), crd_name::<RocketMQSync>()] {
+        readiness.gate(crd.clone(), format!("the API server's answer about {crd}"));
+    }
+}
+
+fn crd_name<K: Resource<DynamicType = ()>>() -> String {
+    format!("{}.{}", K::plural(&()), K::group(&()))
+}
+
 /// Waits until the API server serves all kinds; readiness tells which one is missing. `false` when cancelled.
-pub async fn wait_for_all(client: &Client, settings: &Settings, readiness: &Readiness, token: &CancellationToken) -> bool {
+pub async fn wait_for_all(
+    client: &Client,
+    settings: &Settings,
+    readiness: &Readiness,
+    token: &CancellationToken,
+) -> bool {
     tokio::select! {
         () = token.cancelled() => false,
         _ = async {
@@ -36,7 +52,7 @@ async fn wait_for<K>(client: &Client, settings: &Settings, readiness: &Readiness
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    let crd = format!("{}.{}", K::plural(&()), K::group(&()));
+    let crd = crd_name::<K>();
     let gate = readiness.gate(crd.clone(), format!("the API server's answer about {crd}"));
     let api = scoped::<K>(client, settings);
     let mut told = String::new();
@@ -55,7 +71,9 @@ where
 fn explain(crd: &str, error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.is_not_found() => {
-            format!("the custom resource definition {crd} is not installed; install the chart's or kustomize's definitions")
+            format!(
+                "the custom resource definition {crd} is not installed; install the chart's or kustomize's definitions"
+            )
         }
         kube::Error::Api(status) if status.is_forbidden() => {
             format!("listing {crd} is forbidden; grant the operator's service account list and watch on it")

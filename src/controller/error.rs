@@ -99,7 +99,9 @@ impl Error {
                 problems.first().map_or(reasons::INVALID_SPEC, |problem| problem.reason)
             }
             Self::Apply(error) => error.reason(),
-            Self::GetReference { .. } | Self::WriteStatus(_) | Self::TimeOut(_) | Self::Join(_) => reasons::APPLY_FAILED,
+            Self::GetReference { .. } | Self::WriteStatus(_) | Self::TimeOut(_) | Self::Join(_) => {
+                reasons::APPLY_FAILED
+            }
         }
     }
 

@@ -75,7 +75,8 @@ impl Publisher {
     async fn publish_for_long_name(&self, about: &ObjectReference, notice: &Notice) -> Result<(), kube::Error> {
         let namespace = about.namespace.clone().unwrap_or_default();
         let now = Timestamp::now();
-        let name = format!("{}.{:x}", names::label_value(about.name.as_deref().unwrap_or_default()), now.as_nanosecond());
+        let name =
+            format!("{}.{:x}", names::label_value(about.name.as_deref().unwrap_or_default()), now.as_nanosecond());
         let event = KubernetesEvent {
             metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.clone()), ..ObjectMeta::default() },
             action: Some("Reconciling".to_owned()),
@@ -94,10 +95,13 @@ impl Publisher {
 
 /// `message` cut at a character boundary to what an Event takes.
 fn note(message: &str) -> String {
-    message.chars().scan(0, |bytes, character| {
-        *bytes += character.len_utf8();
-        (*bytes <= NOTE_LIMIT).then_some(character)
-    }).collect()
+    message
+        .chars()
+        .scan(0, |bytes, character| {
+            *bytes += character.len_utf8();
+            (*bytes <= NOTE_LIMIT).then_some(character)
+        })
+        .collect()
 }
 
 #[cfg(test)]

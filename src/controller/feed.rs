@@ -119,7 +119,12 @@ pub async fn run(client: &Client, settings: &Settings, switchboard: &Switchboard
     );
 }
 
-async fn watch_children<K: Watched>(client: &Client, settings: &Settings, switchboard: &Switchboard, token: &CancellationToken) {
+async fn watch_children<K: Watched>(
+    client: &Client,
+    settings: &Settings,
+    switchboard: &Switchboard,
+    token: &CancellationToken,
+) {
     let ours: Selector = Expression::Equal(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned()).into();
     watch::<K>(client, settings, &ours, token, |child| switchboard.child_changed(&child)).await;
 }
@@ -139,7 +144,10 @@ async fn watch_references<K: Watched>(
     watch::<K>(client, settings, &others, token, changed).await;
 }
 
-trait Watched: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static {}
+trait Watched:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static
+{
+}
 
 impl<K> Watched for K where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static
@@ -164,7 +172,9 @@ async fn watch<K: Watched>(
         .for_each(|event| async {
             match event {
                 Ok(object) => changed(object),
-                Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "the watch is interrupted and will be resumed"),
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), %error, "the watch is interrupted and will be resumed")
+                }
             }
         })
         .await;
@@ -178,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_child_triggers_its_controlling_owner_only() {
-        let (switchboard, [mut bindings, mut connections]) = Switchboard::new(["RocketMQBinding", "RocketMQConnection"]);
+        let (switchboard, [mut bindings, mut connections]) =
+            Switchboard::new(["RocketMQBinding", "RocketMQConnection"]);
         let mut child = ConfigMap::default();
         child.metadata.namespace = Some("shop".to_owned());
         let owner = |kind: &str, controller| OwnerReference {
@@ -187,7 +198,8 @@ mod tests {
             controller: Some(controller),
             ..OwnerReference::default()
         };
-        child.metadata.owner_references = Some(vec![owner("RocketMQBinding", true), owner("RocketMQConnection", false)]);
+        child.metadata.owner_references =
+            Some(vec![owner("RocketMQBinding", true), owner("RocketMQConnection", false)]);
         switchboard.child_changed(&child);
         let key = Key { kind: "RocketMQBinding".to_owned(), namespace: "shop".to_owned(), name: "orders".to_owned() };
         assert_eq!(bindings.try_recv().unwrap(), Trigger::Child(key));
@@ -196,7 +208,8 @@ mod tests {
 
     #[test]
     fn a_reference_is_told_to_every_controller() {
-        let (switchboard, [mut bindings, mut connections]) = Switchboard::new(["RocketMQBinding", "RocketMQConnection"]);
+        let (switchboard, [mut bindings, mut connections]) =
+            Switchboard::new(["RocketMQBinding", "RocketMQConnection"]);
         let reference = Reference { kind: ReferenceKind::Secret, namespace: "a".to_owned(), name: "b".to_owned() };
         switchboard.changed(reference.clone());
         assert_eq!(bindings.try_recv().unwrap(), Trigger::Reference(reference.clone()));

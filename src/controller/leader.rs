@@ -36,7 +36,8 @@ where
         .with_namespace(&settings.operator_namespace)
         .with_identity(&settings.pod_name)
         .with_duration(duration)
-        .with_grace((duration / 3).max(1))
+        // Renewed at half of its life: a busy node or API server does not cost the leadership.
+        .with_grace(duration / 2)
         .build()
         .await?;
     let (mut leading, manager) = manager.watch().await;

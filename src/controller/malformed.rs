@@ -1,9 +1,9 @@
 //! Tells the user of a stored object that this version cannot read; the other objects of its kind are not held up.
 
 use k8s_openapi::jiff::Timestamp;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::core::error_boundary::InvalidObject;
-use kube::Api;
 use serde_json::json;
 
 use crate::api::condition::{reasons, types};
@@ -15,7 +15,8 @@ use super::reconciler::Kind;
 
 /// Writes conditions that say what cannot be read. A failure is logged: there is nothing else to be done with the object.
 pub async fn report<K: Kind>(invalid: &InvalidObject, context: &Context) {
-    let (namespace, name) = (invalid.metadata.namespace.clone().unwrap_or_default(), invalid.metadata.name.clone().unwrap_or_default());
+    let (namespace, name) =
+        (invalid.metadata.namespace.clone().unwrap_or_default(), invalid.metadata.name.clone().unwrap_or_default());
     let message = format!("the object cannot be read: {}; correct it and apply it again", invalid.error);
     let drafts = vec![
         Draft::new(types::READY, false, reasons::INVALID_SPEC, &message),

@@ -29,6 +29,8 @@ pub struct Epoch(u64);
 struct Entry {
     epoch: u64,
     settled: Option<Remembered>,
+    is_announced: bool,
+    written: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,23 @@ impl Memory {
         entry.settled = None;
     }
 
+    /// Whether this is the first time that the object is to be announced. Its stored copy may be older than our own write.
+    pub fn announce(&self, key: &Key) -> bool {
+        let mut entries = self.entries();
+        let entry = entries.entry(key.clone()).or_default();
+        !std::mem::replace(&mut entry.is_announced, true)
+    }
+
+    /// Fingerprint of the status that was written last; none before the first write of this term.
+    pub fn written(&self, key: &Key) -> Option<u64> {
+        self.entries().get(key).and_then(|entry| entry.written)
+    }
+
+    /// Notes the fingerprint of the status that was written.
+    pub fn note_written(&self, key: &Key, fingerprint: u64) {
+        self.entries().entry(key.clone()).or_default().written = Some(fingerprint);
+    }
+
     /// The object is gone.
     pub fn forget(&self, key: &Key) {
         self.entries().remove(key);
@@ -111,6 +130,16 @@ mod tests {
         memory.invalidate(&key());
         memory.remember(&key(), 1, epoch, settled());
         assert!(memory.recall(&key(), 1).is_none());
+    }
+
+    #[test]
+    fn an_object_is_announced_once_until_it_is_gone() {
+        let memory = Memory::default();
+        assert!(memory.announce(&key()));
+        memory.invalidate(&key());
+        assert!(!memory.announce(&key()));
+        memory.forget(&key());
+        assert!(memory.announce(&key()));
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Metrics {
             registry.register("reconciliation_duration_seconds", help, metrics.durations.clone());
             let help = "Answers of workers to long polls of their report by result: changed, unchanged or failed";
             registry.register("worker_report_polls", help, metrics.reports.clone());
-            registry.register("leading", "1 while this process reconciles, else 0", metrics.leading.clone());
+            registry.register("leading", "Whether this process reconciles: 1 while it leads, else 0", metrics.leading.clone());
         });
         metrics
     }
@@ -90,7 +90,7 @@ mod tests {
         let text = registry.encode().unwrap();
         let expected = r#"rocketmq_connector_reconciliations_total{kind="RocketMQBinding",result="ok"} 1"#;
         assert!(text.contains(expected), "{text}");
-        assert!(text.contains("rocketmq_connector_leading 1"), "{text}");
+        assert!(text.lines().any(|line| line == "rocketmq_connector_leading 1"), "{text}");
         assert!(text.contains("rocketmq_connector_reconciliation_duration_seconds_count"), "{text}");
     }
 }

@@ -57,7 +57,9 @@ pub enum Error {
     #[error("failed to find the API server: {0}; set KUBECONFIG, or run in a pod with a service account")]
     Connect(#[source] kube::Error),
     /// The lease cannot be used.
-    #[error("failed to take part in the leader election: {0}; grant get, create, patch and update on leases in the operator's namespace")]
+    #[error(
+        "failed to take part in the leader election: {0}; grant create, get and patch on leases in the operator's namespace"
+    )]
     Elect(#[source] LeaseManagerError),
 }
 
@@ -66,7 +68,13 @@ pub enum Error {
 ///
 /// # Errors
 /// No API server is configured, or the lease cannot be used.
-pub async fn run(settings: Settings, readiness: Readiness, registry: Registry, token: CancellationToken) -> Result<(), Error> {
+pub async fn run(
+    settings: Settings,
+    readiness: Readiness,
+    registry: Registry,
+    token: CancellationToken,
+) -> Result<(), Error> {
+    crds::announce(&readiness);
     let client = Client::try_default().await.map_err(Error::Connect)?;
     run_with(client, settings, readiness, registry, token).await
 }
@@ -82,6 +90,7 @@ pub async fn run_with(
     registry: Registry,
     token: CancellationToken,
 ) -> Result<(), Error> {
+    crds::announce(&readiness);
     let metrics = Metrics::register(&registry);
     if !crds::wait_for_all(&client, &settings, &readiness, &token).await {
         return Ok(());
@@ -110,7 +119,14 @@ async fn run_term(client: Client, settings: Settings, metrics: Metrics, token: C
         reconciler::run::<RocketMQBinding>(Arc::clone(&context), switchboard.clone(), bindings, token.clone()),
         reconciler::run::<RocketMQSync>(Arc::clone(&context), switchboard.clone(), syncs, token.clone()),
         feed::run(client, settings, &switchboard, &token),
-        worker_status::run(client, settings, Arc::clone(&context.reports), switchboard.clone(), metrics.clone(), &token),
+        worker_status::run(
+            client,
+            settings,
+            Arc::clone(&context.reports),
+            switchboard.clone(),
+            metrics.clone(),
+            &token
+        ),
     );
     metrics.lead(false);
 }

@@ -33,7 +33,8 @@ fn is_dns_label(name: &str) -> bool {
 }
 
 fn shortened(name: &str, limit: usize) -> String {
-    let hash: String = Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).take(HASH_DIGITS / 2).collect();
+    let hash: String =
+        Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).take(HASH_DIGITS / 2).collect();
     let mut stem: String = name.chars().map(|character| if character == '.' { '-' } else { character }).collect();
     if !stem.starts_with(|first: char| first.is_ascii_lowercase()) {
         stem.insert_str(0, "r-");

@@ -28,7 +28,14 @@ use super::{malformed, memory};
 
 /// A kind with a controller.
 pub trait Kind:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
 {
     /// Kind name, for metrics and keys.
     const KIND: &'static str;
@@ -133,14 +140,13 @@ fn concerned<K: Kind>(store: &Store<DeserializeGuard<K>>, trigger: &Trigger) -> 
 }
 
 fn key_of<K: Kind>(object: &DeserializeGuard<K>) -> Key {
-    Key {
-        kind: K::KIND.to_owned(),
-        namespace: object.namespace().unwrap_or_default(),
-        name: object.name_any(),
-    }
+    Key { kind: K::KIND.to_owned(), namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }
 
-fn reconcile<K: Kind>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> BoxFuture<'static, Result<Action, Error>> {
+fn reconcile<K: Kind>(
+    object: Arc<DeserializeGuard<K>>,
+    context: Arc<Context>,
+) -> BoxFuture<'static, Result<Action, Error>> {
     Box::pin(async move {
         let started = Instant::now();
         let key = key_of(&object);

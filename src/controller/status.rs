@@ -13,8 +13,8 @@ use crate::api::workload::DesiredState;
 use crate::api::{RocketMQBindingStatus, RocketMQConnectionStatus, RocketMQSyncStatus};
 
 use super::children::MANAGER;
-use super::conditions::{Draft, differs, merge, notices};
-use super::context::Context;
+use super::conditions::{Draft, fingerprint, merge, notices};
+use super::context::{Context, Key};
 use super::error::{Class, Error};
 use super::reconciler::Kind;
 use super::settle::Outcome;
@@ -62,7 +62,7 @@ where
     K: Kind + HasStatus,
     K::Status: HasConditions,
 {
-    if !conditions_of(object).is_empty() {
+    if !conditions_of(object).is_empty() || !context.memory.announce(&Key::of(object)) {
         return Ok(());
     }
     let message = "the operator has seen the resource and looks at it";
@@ -83,10 +83,14 @@ where
     K: Kind + HasStatus,
     K::Status: HasConditions + Serialize,
 {
-    if !differs(object.status(), next) {
+    let (key, print) = (Key::of(object), fingerprint(next));
+    // The stored copy may be older than our own last write.
+    let written = context.memory.written(&key).or_else(|| object.status().map(fingerprint));
+    if written == Some(print) {
         return Ok(());
     }
     patch(context, object, next).await?;
+    context.memory.note_written(&key, print);
     let news = notices(conditions_of(object), next.conditions());
     context.publisher.publish(&object.object_ref(&()), &news).await;
     Ok(())
@@ -136,7 +140,9 @@ impl Situation<'_> {
         }
         let (rollout, sentence) = (&self.rollout, self.rollout.sentence());
         match self.state {
-            DesiredState::Stopped => return Draft::new(types::READY, true, reasons::STOPPED, "spec.state is Stopped, nothing runs"),
+            DesiredState::Stopped => {
+                return Draft::new(types::READY, true, reasons::STOPPED, "spec.state is Stopped, nothing runs");
+            }
             DesiredState::Paused if rollout.replicas == 0 => {
                 return Draft::new(types::READY, true, reasons::PAUSED, "spec.state is Paused, no messages flow");
             }
@@ -190,8 +196,12 @@ impl Situation<'_> {
     fn paused(&self) -> Draft {
         match self.state {
             DesiredState::Running => Draft::new(types::PAUSED, false, reasons::NOT_PAUSED, "spec.state is Running"),
-            DesiredState::Paused => Draft::new(types::PAUSED, true, reasons::PAUSED, "spec.state is Paused; set it to Running to go on"),
-            DesiredState::Stopped => Draft::new(types::PAUSED, true, reasons::STOPPED, "spec.state is Stopped; set it to Running to start"),
+            DesiredState::Paused => {
+                Draft::new(types::PAUSED, true, reasons::PAUSED, "spec.state is Paused; set it to Running to go on")
+            }
+            DesiredState::Stopped => {
+                Draft::new(types::PAUSED, true, reasons::STOPPED, "spec.state is Stopped; set it to Running to start")
+            }
         }
     }
 
@@ -200,7 +210,9 @@ impl Situation<'_> {
         match &self.outcome.failure {
             Some(failure) if failure.class() == Class::Terminal => settled,
             Some(failure) => Draft::new(types::RECONCILING, true, failure.reason(), failure.to_string()),
-            None if self.outcome.deployment.is_none() || self.rollout.complete || self.rollout.stuck.is_some() => settled,
+            None if self.outcome.deployment.is_none() || self.rollout.complete || self.rollout.stuck.is_some() => {
+                settled
+            }
             None => Draft::new(types::RECONCILING, true, reasons::PROGRESSING, self.rollout.sentence()),
         }
     }
@@ -210,14 +222,20 @@ impl Situation<'_> {
         match (terminal, &self.rollout.stuck) {
             (Some(failure), _) => Draft::new(types::STALLED, true, failure.reason(), failure.to_string()),
             (None, Some(stuck)) => Draft::new(types::STALLED, true, reasons::WORKERS_UNAVAILABLE, stuck),
-            (None, None) => Draft::new(types::STALLED, false, reasons::SETTLED, "nothing waits for a change of the resource"),
+            (None, None) => {
+                Draft::new(types::STALLED, false, reasons::SETTLED, "nothing waits for a change of the resource")
+            }
         }
     }
 
     fn plain_text_credential(&self) -> Option<Draft> {
         let type_ = types::PLAIN_TEXT_CREDENTIAL;
         match &self.outcome.plain_credentials {
-            None => self.previous.iter().find(|condition| condition.type_ == type_).map(|before| Draft::repeat(type_, before)),
+            None => self
+                .previous
+                .iter()
+                .find(|condition| condition.type_ == type_)
+                .map(|before| Draft::repeat(type_, before)),
             Some(fields) if fields.is_empty() => None,
             Some(fields) => {
                 let fields = fields.join(", ");
@@ -229,3 +247,7 @@ impl Situation<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

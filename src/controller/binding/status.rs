@@ -61,7 +61,9 @@ fn delivering(state: DesiredState, complaint: Option<&Complaint>, reports: &BTre
         (Some(complaint), _) if complaint.reason == reasons::WORKER_FAILING => {
             Draft::new(types::DELIVERING, false, complaint.reason, complaint.message.clone())
         }
-        (_, running) if running > 0 => Draft::new(types::DELIVERING, true, reasons::RUNNING, format!("{running} workers are connected")),
+        (_, running) if running > 0 => {
+            Draft::new(types::DELIVERING, true, reasons::RUNNING, format!("{running} workers are connected"))
+        }
         (Some(complaint), _) => Draft::unknown(types::DELIVERING, complaint.reason, complaint.message.clone()),
         (None, _) => Draft::unknown(types::DELIVERING, reasons::PROGRESSING, "no worker has reported yet"),
     }

@@ -27,6 +27,9 @@ use super::dereference::{API_TOKEN, APP_TOKEN, Dereferenced, cluster, own_files}
 /// Shortest time that a pod gets to finish what is in flight, in seconds.
 const SHORTEST_GRACE_SECONDS: u64 = 30;
 
+/// Seconds that callers of the API get to hear that a pod is leaving.
+const LEAVE_SECONDS: u32 = 3;
+
 /// Longest group name that is derived from a binding's name: the broker's retry topic of the group must fit, too.
 const DERIVED_GROUP_LIMIT: usize = 96;
 
@@ -57,7 +60,11 @@ pub struct ValidatedBinding {
 ///
 /// # Errors
 /// [`Error::Invalid`] names every field that is wrong; [`Error::Unresolved`] names everything that is missing.
-pub fn validate(binding: &RocketMQBinding, dereferenced: &Dereferenced, settings: &Settings) -> Result<ValidatedBinding, Error> {
+pub fn validate(
+    binding: &RocketMQBinding,
+    dereferenced: &Dereferenced,
+    settings: &Settings,
+) -> Result<ValidatedBinding, Error> {
     let (spec, namespace) = (&binding.spec, binding.namespace().unwrap_or_default());
     let mut problems = not_implemented(spec);
     let template = Template::check(spec.template.as_ref()).unwrap_or_else(|problem| {
@@ -73,7 +80,8 @@ pub fn validate(binding: &RocketMQBinding, dereferenced: &Dereferenced, settings
     let mut files = cluster.files.clone();
     files.extend(own_files(spec));
     let timeout = spec.app.as_ref().map_or(Ok(Duration::ZERO), |app| duration("spec.app.timeout", &app.timeout));
-    let input = spec.app.as_ref().filter(|_| spec.direction != Direction::Output).map(|app| input(binding, app, &namespace));
+    let input =
+        spec.app.as_ref().filter(|_| spec.direction != Direction::Output).map(|app| input(binding, app, &namespace));
     let input = collect(&mut problems, input.transpose()).flatten();
     let output = (spec.direction != Direction::Input).then(|| output(spec));
     let output = collect(&mut problems, output.transpose()).flatten();
@@ -89,7 +97,8 @@ pub fn validate(binding: &RocketMQBinding, dereferenced: &Dereferenced, settings
     let input = input.map(|input| config::InputConfig { api_token_file: path_of(&files, APP_TOKEN), ..input });
     let output = output.map(|output| config::OutputConfig { token_file: path_of(&files, API_TOKEN), ..output });
     let owner = Owner::of(binding, COMPONENT);
-    let grace_seconds = u32::try_from(SHORTEST_GRACE_SECONDS.max(timeout.as_secs() + 15)).unwrap_or(u32::MAX);
+    let grace_seconds = u32::try_from(SHORTEST_GRACE_SECONDS.max(timeout.as_secs() + 15 + u64::from(LEAVE_SECONDS)))
+        .unwrap_or(u32::MAX);
     let agent = cluster.agent.clone();
     Ok(ValidatedBinding {
         group: group(spec, &owner),
@@ -102,6 +111,7 @@ pub fn validate(binding: &RocketMQBinding, dereferenced: &Dereferenced, settings
             agent,
             template,
             grace_seconds,
+            leave_seconds: if output.is_some() { LEAVE_SECONDS } else { 0 },
         },
         cluster,
         topics: spec.topics.iter().map(|topic| topic_config(topic)).collect(),
@@ -124,7 +134,10 @@ fn not_implemented(spec: &RocketMQBindingSpec) -> Vec<Problem> {
     let dead_letter = spec.delivery.as_ref().and_then(|delivery| delivery.dead_letter.as_ref());
     let target_lag = spec.autoscaling.as_ref().and_then(|autoscaling| autoscaling.target_lag);
     let checks = [
-        (spec.access_proto == AccessProto::Http, "spec.accessProto: http is not available yet; use tcp with nameServer"),
+        (
+            spec.access_proto == AccessProto::Http,
+            "spec.accessProto: http is not available yet; use tcp with nameServer",
+        ),
         (
             app.is_some_and(|app| app.protocol == AppProtocol::Grpc),
             "spec.app.protocol: GRPC is not available yet; use HTTP",
@@ -137,10 +150,7 @@ fn not_implemented(spec: &RocketMQBindingSpec) -> Vec<Problem> {
             dead_letter.is_some(),
             "spec.delivery.deadLetter: is not available yet; remove it, undeliverable messages go to %DLQ% and the group",
         ),
-        (
-            target_lag.is_some(),
-            "spec.autoscaling.targetLag: is not available yet; use targetCpuUtilizationPercentage",
-        ),
+        (target_lag.is_some(), "spec.autoscaling.targetLag: is not available yet; use targetCpuUtilizationPercentage"),
     ];
     let asked = checks.into_iter().filter(|(asked, _)| *asked);
     asked.map(|(_, message)| Problem::new(reasons::NOT_IMPLEMENTED, message)).collect()
@@ -185,14 +195,19 @@ fn input(binding: &RocketMQBinding, app: &App, namespace: &str) -> Result<config
         batch_size: positive(spec.consumer_batch_size),
         ordered: delivery.ordered,
         start_from: start_from(delivery.start_from.as_ref())?,
-        redelivery: config::RedeliveryConfig { max_attempts: positive(delivery.max_attempts), backoff: backoff(&delivery)? },
+        redelivery: config::RedeliveryConfig {
+            max_attempts: positive(delivery.max_attempts),
+            backoff: backoff(&delivery)?,
+        },
     })
 }
 
 fn app_url(app: &App, namespace: &str) -> Result<String, Problem> {
     match (&app.url, &app.service) {
         (Some(url), _) if url.starts_with("http") => Ok(url.trim_end_matches('/').to_owned()),
-        (Some(url), _) => Err(Problem::invalid_spec(format!("spec.app.url: {url:?} does not fit protocol HTTP; start it with http:// or https://"))),
+        (Some(url), _) => Err(Problem::invalid_spec(format!(
+            "spec.app.url: {url:?} does not fit protocol HTTP; start it with http:// or https://"
+        ))),
         (None, Some(service)) => Ok(format!("http://{}.{namespace}.svc:{}", service.name, service.port)),
         (None, None) => Err(Problem::invalid_spec("spec.app: has neither url nor service; set one of them")),
     }
@@ -204,8 +219,12 @@ fn start_from(start_from: Option<&StartFrom>) -> Result<config::StartFrom, Probl
         (Position::First, _) => Ok(config::StartFrom::First),
         (Position::Last, _) => Ok(config::StartFrom::Last),
         (Position::Timestamp, Some(time)) => Ok(config::StartFrom::Timestamp(time.0.as_millisecond())),
-        (Position::Timestamp, None) => Err(Problem::invalid_spec("spec.delivery.startFrom.timestamp: is missing; position: Timestamp needs it")),
-        (Position::Offsets, _) => Err(Problem::invalid_spec("spec.delivery.startFrom.position: Offsets is for RocketMQSync; use First, Last or Timestamp")),
+        (Position::Timestamp, None) => {
+            Err(Problem::invalid_spec("spec.delivery.startFrom.timestamp: is missing; position: Timestamp needs it"))
+        }
+        (Position::Offsets, _) => Err(Problem::invalid_spec(
+            "spec.delivery.startFrom.position: Offsets is for RocketMQSync; use First, Last or Timestamp",
+        )),
     }
 }
 
@@ -213,7 +232,9 @@ fn backoff(delivery: &Delivery) -> Result<config::Backoff, Problem> {
     let Backoff { policy, interval, initial_interval, max_interval } = &delivery.backoff;
     let wait = |name: &str, given: &Option<quantity::Duration>| {
         let field = format!("spec.delivery.backoff.{name}");
-        let given = given.as_ref().ok_or_else(|| Problem::invalid_spec(format!("{field}: is missing; policy: {policy:?} needs it")))?;
+        let given = given
+            .as_ref()
+            .ok_or_else(|| Problem::invalid_spec(format!("{field}: is missing; policy: {policy:?} needs it")))?;
         duration(&field, given).map(millis)
     };
     match policy {
@@ -232,11 +253,13 @@ fn output(spec: &RocketMQBindingSpec) -> Result<config::OutputConfig, Problem> {
     let (port, size) = (api.http_port, &api.max_body_size.0);
     Ok(config::OutputConfig {
         host: "0.0.0.0".to_owned(),
-        http_port: u16::try_from(port)
-            .map_err(|_| Problem::invalid_spec(format!("{field}.httpPort: {port} is no port; use one from 1024 to 65535")))?,
+        http_port: u16::try_from(port).map_err(|_| {
+            Problem::invalid_spec(format!("{field}.httpPort: {port} is no port; use one from 1024 to 65535"))
+        })?,
         token_file: None,
-        max_body_bytes: api.max_body_size.bytes()
-            .ok_or_else(|| Problem::invalid_spec(format!("{field}.maxBodySize: {size:?} is no size; write for instance 4Mi")))?,
+        max_body_bytes: api.max_body_size.bytes().ok_or_else(|| {
+            Problem::invalid_spec(format!("{field}.maxBodySize: {size:?} is no size; write for instance 4Mi"))
+        })?,
     })
 }
 

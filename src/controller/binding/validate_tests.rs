@@ -47,20 +47,38 @@ fn refused(changes: Value) -> Error {
 fn wrong_fields_are_refused_with_field_value_and_remedy() {
     let constant = |interval: Value| json!({"delivery": {"backoff": {"policy": "Constant", "interval": interval}}});
     let table = [
-        (json!({"nameServer": "names:99999"}), "spec.nameServer: \"names:99999\" has the port \"99999\"; use one from 1 to 65535"),
+        (
+            json!({"nameServer": "names:99999"}),
+            "spec.nameServer: \"names:99999\" has the port \"99999\"; use one from 1 to 65535",
+        ),
         (json!({"nameServer": null}), "spec.nameServer: no name server is given"),
         (json!({"accessProto": "http"}), "spec.accessProto: http is not available yet; use tcp"),
-        (json!({"app": {"url": "http://a", "protocol": "GRPC"}}), "spec.app.protocol: GRPC is not available yet; use HTTP"),
+        (
+            json!({"app": {"url": "http://a", "protocol": "GRPC"}}),
+            "spec.app.protocol: GRPC is not available yet; use HTTP",
+        ),
         (json!({"app": {"url": "grpc://a"}}), "spec.app.url: \"grpc://a\" does not fit protocol HTTP"),
         (json!({"app": {"url": "http://a", "timeout": "soon"}}), "spec.app.timeout: \"soon\" is no duration"),
-        (json!({"app": {"url": "http://a", "routes": [{"topic": "orders", "path": "/o"}]}}), "spec.app.routes: is not available yet"),
+        (
+            json!({"app": {"url": "http://a", "routes": [{"topic": "orders", "path": "/o"}]}}),
+            "spec.app.routes: is not available yet",
+        ),
         (json!({"delivery": {"deadLetter": {"topic": "dead"}}}), "spec.delivery.deadLetter: is not available yet"),
         (constant(json!("x")), "spec.delivery.backoff.interval: \"x\" is no duration"),
-        (json!({"delivery": {"startFrom": {"position": "Offsets"}}}), "spec.delivery.startFrom.position: Offsets is for RocketMQSync"),
-        (json!({"autoscaling": {"maxReplicas": 3, "targetLag": 100}}), "spec.autoscaling.targetLag: is not available yet"),
+        (
+            json!({"delivery": {"startFrom": {"position": "Offsets"}}}),
+            "spec.delivery.startFrom.position: Offsets is for RocketMQSync",
+        ),
+        (
+            json!({"autoscaling": {"maxReplicas": 3, "targetLag": 100}}),
+            "spec.autoscaling.targetLag: is not available yet",
+        ),
         (json!({"api": {"httpPort": 8080}}), "spec.api.httpPort: 8080 is the worker's admin port; choose another"),
         (json!({"api": {"maxBodySize": "big"}}), "spec.api.maxBodySize: \"big\" is no size"),
-        (json!({"template": {"podOverrides": {"spec": {"x": 1}}}}), "spec.template.podOverrides.spec.x: is not a field"),
+        (
+            json!({"template": {"podOverrides": {"spec": {"x": 1}}}}),
+            "spec.template.podOverrides.spec.x: is not a field",
+        ),
     ];
     for (changes, expected) in table {
         let error = refused(changes.clone());
@@ -71,7 +89,8 @@ fn wrong_fields_are_refused_with_field_value_and_remedy() {
 
 #[test]
 fn all_wrong_fields_are_told_at_once() {
-    let error = refused(json!({"nameServer": "a:0", "api": {"httpPort": 8080}, "delivery": {"deadLetter": {"topic": "d"}}}));
+    let error =
+        refused(json!({"nameServer": "a:0", "api": {"httpPort": 8080}, "delivery": {"deadLetter": {"topic": "d"}}}));
     for field in ["spec.nameServer", "spec.api.httpPort", "spec.delivery.deadLetter"] {
         assert!(error.to_string().contains(field), "{error}");
     }
@@ -87,7 +106,7 @@ fn defaults_are_those_of_dapr() {
     let output = validated.output.unwrap();
     assert_eq!((output.http_port, output.max_body_bytes), (3500, 4 << 20));
     assert_eq!((validated.group.as_str(), validated.replicas), ("shop_orders", None));
-    assert_eq!(validated.workload.grace_seconds, 45);
+    assert_eq!(validated.workload.grace_seconds, 48);
 }
 
 #[test]
@@ -102,13 +121,17 @@ fn direction_decides_what_there_is() {
 fn state_wins_over_replicas_and_autoscaling() {
     assert_eq!(accepted(json!({"replicas": 3})).replicas, Some(3));
     assert_eq!(accepted(json!({"replicas": 3, "autoscaling": {"maxReplicas": 5}})).replicas, None);
-    assert_eq!(accepted(json!({"replicas": 3, "autoscaling": {"maxReplicas": 5}, "state": "Paused"})).replicas, Some(0));
+    assert_eq!(
+        accepted(json!({"replicas": 3, "autoscaling": {"maxReplicas": 5}, "state": "Paused"})).replicas,
+        Some(0)
+    );
 }
 
 #[test]
 fn topics_are_split_from_their_expressions() {
     let validated = accepted(json!({"topics": ["a", "b||*", "c||x||y"]}));
-    let topics: Vec<_> = validated.topics.iter().map(|topic| (topic.topic.as_str(), topic.expression.as_deref())).collect();
+    let topics: Vec<_> =
+        validated.topics.iter().map(|topic| (topic.topic.as_str(), topic.expression.as_deref())).collect();
     assert_eq!(topics, [("a", None), ("b", Some("*")), ("c", Some("x||y"))]);
 }
 

@@ -65,7 +65,12 @@ fn ready(situation: &Situation<'_>, tested: &Draft) -> Draft {
         return tested.renamed(types::READY);
     }
     if running && ready.is_true() && !tested.is_true() {
-        return Draft::new(types::READY, false, reasons::TEST_PENDING, "the worker is ready, the first test has not finished yet");
+        return Draft::new(
+            types::READY,
+            false,
+            reasons::TEST_PENDING,
+            "the worker is ready, the first test has not finished yet",
+        );
     }
     ready
 }

@@ -41,7 +41,11 @@ pub struct ValidatedConnection {
 ///
 /// # Errors
 /// [`Error::Invalid`] names every field that is wrong; [`Error::Unresolved`] names everything that is missing.
-pub fn validate(connection: &RocketMQConnection, found: &Found, settings: &Settings) -> Result<ValidatedConnection, Error> {
+pub fn validate(
+    connection: &RocketMQConnection,
+    found: &Found,
+    settings: &Settings,
+) -> Result<ValidatedConnection, Error> {
     let (spec, cluster) = (&connection.spec, cluster(&connection.spec));
     let mut problems = cluster.problems();
     let template = Template::check(spec.template.as_ref()).unwrap_or_else(|problem| {
@@ -50,7 +54,9 @@ pub fn validate(connection: &RocketMQConnection, found: &Found, settings: &Setti
     });
     let Some(test_interval) = spec.test_interval.to_std() else {
         let text = &spec.test_interval.0;
-        problems.push(Problem::invalid_spec(format!("spec.testInterval: {text:?} is no duration; write for instance 30s or 5m")));
+        problems.push(Problem::invalid_spec(format!(
+            "spec.testInterval: {text:?} is no duration; write for instance 30s or 5m"
+        )));
         return Err(Error::Invalid(problems));
     };
     if !problems.is_empty() {
@@ -70,6 +76,7 @@ pub fn validate(connection: &RocketMQConnection, found: &Found, settings: &Setti
             agent: cluster.agent.clone(),
             template,
             grace_seconds: GRACE_SECONDS,
+            leave_seconds: 0,
         },
         cluster,
         usage: usage(spec.connection_type),
@@ -137,7 +144,8 @@ mod tests {
 
     #[test]
     fn ports_and_overrides_are_checked_together() {
-        let error = check(json!({"nameServers": ["a:0"], "template": {"podOverrides": {"spec": {"nope": 1}}}})).err().unwrap();
+        let error =
+            check(json!({"nameServers": ["a:0"], "template": {"podOverrides": {"spec": {"nope": 1}}}})).err().unwrap();
         assert!(matches!(error, Error::Invalid(_)));
         assert!(error.to_string().contains("spec.nameServers") && error.to_string().contains("spec.nope"), "{error}");
     }

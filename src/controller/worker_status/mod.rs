@@ -41,7 +41,8 @@ pub async fn run(
     token: &CancellationToken,
 ) {
     let poller = Poller::new(reports, switchboard, metrics);
-    let mut pods = Pods { poller, admin_port: settings.worker_admin_port, polled: HashMap::new(), seen: Vec::new(), token };
+    let mut pods =
+        Pods { poller, admin_port: settings.worker_admin_port, polled: HashMap::new(), seen: Vec::new(), token };
     let ours: Selector = Expression::Equal(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned()).into();
     let config = watcher::Config::default().labels_from(&ours);
     let events = watcher(scoped::<Pod>(client, settings), config).default_backoff().take_until(token.cancelled());

@@ -44,7 +44,8 @@ impl Poller {
     pub fn start(&self, owner: Key, pod: String, endpoint: Endpoint, token: CancellationToken) {
         let poller = self.clone();
         tokio::spawn(async move {
-            let polling = Polling { poller, owner, pod, endpoint, revision: 0, failures: 0, told_at: None, owes_counters: false };
+            let polling =
+                Polling { poller, owner, pod, endpoint, revision: 0, failures: 0, told_at: None, owes_counters: false };
             token.run_until_cancelled_owned(polling.run()).await;
         });
     }

@@ -76,7 +76,8 @@ impl Reports {
 
 fn difference(before: Option<&PodReport>, after: &PodReport) -> Change {
     let (Some(PodReport::Read(before)), PodReport::Read(after)) = (before, after) else { return Change::State };
-    let same_state = (before.state, &before.message, &before.last_error) == (after.state, &after.message, &after.last_error);
+    let same_state =
+        (before.state, &before.message, &before.last_error) == (after.state, &after.message, &after.last_error);
     if !same_state || before.connection != after.connection || before.started_at_millis != after.started_at_millis {
         Change::State
     } else if before.binding != after.binding {
@@ -110,5 +111,79 @@ fn add(one: &BindingReport, other: &BindingReport) -> BindingReport {
         in_flight: one.in_flight.saturating_add(other.in_flight),
         lag,
         queues: one.queues.saturating_add(other.queues),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn key() -> Key {
+        Key { kind: "RocketMQBinding".to_owned(), namespace: "shop".to_owned(), name: "orders".to_owned() }
+    }
+
+    fn report(changes: Value) -> WorkerReport {
+        let mut report = json!({
+            "revision": 1, "programVersion": "0", "startedAtMillis": 1, "state": "Running",
+            "identity": {"kind": "RocketMQBinding", "namespace": "shop", "name": "orders", "generation": 1},
+            "binding": {"messagesIn": 1, "messagesOut": 2, "failed": 0, "redelivered": 0, "deadLettered": 0, "inFlight": 0, "queues": 4},
+        });
+        report.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        serde_json::from_value(report).unwrap()
+    }
+
+    fn counters(changes: Value) -> Value {
+        let mut counters = serde_json::to_value(report(json!({})).binding).unwrap();
+        counters.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        json!({"binding": counters})
+    }
+
+    #[test]
+    fn states_are_news_at_once_and_counters_have_time() {
+        let reports = Reports::default();
+        let table = [
+            (json!({}), Change::State),
+            (json!({"revision": 2}), Change::None),
+            (counters(json!({"messagesIn": 5})), Change::Counters),
+            (json!({"state": "Failing", "message": "m"}), Change::State),
+            (json!({"state": "Failing", "message": "n"}), Change::State),
+            (json!({"state": "Running", "startedAtMillis": 9}), Change::State),
+        ];
+        for (changes, expected) in table {
+            assert_eq!(reports.store(&key(), "pod", report(changes.clone())), expected, "{changes}");
+        }
+    }
+
+    #[test]
+    fn a_report_on_another_resource_is_not_believed() {
+        let reports = Reports::default();
+        let other =
+            json!({"identity": {"kind": "RocketMQBinding", "namespace": "else", "name": "orders", "generation": 1}});
+        assert_eq!(reports.store(&key(), "pod", report(other)), Change::State);
+        assert!(
+            matches!(&reports.of(&key())["pod"], PodReport::Unreadable(message) if message.contains("else/orders"))
+        );
+    }
+
+    #[test]
+    fn sums_leave_out_what_cannot_be_read() {
+        let reports = Reports::default();
+        assert_eq!(total(&reports.of(&key())), None);
+        reports.store(&key(), "a", report(counters(json!({"lag": 3}))));
+        reports.store(&key(), "b", report(counters(json!({"messagesOut": u64::MAX}))));
+        reports.lose(&key(), "c", "gone");
+        let sum = total(&reports.of(&key())).unwrap();
+        assert_eq!((sum.messages_in, sum.messages_out, sum.lag, sum.queues), (2, u64::MAX, Some(3), 8));
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_is_forgotten_once() {
+        let reports = Reports::default();
+        reports.store(&key(), "a", report(json!({})));
+        assert!(reports.remove(&key(), "a"));
+        assert!(!reports.remove(&key(), "a"));
+        assert!(reports.of(&key()).is_empty());
     }
 }

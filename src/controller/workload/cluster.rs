@@ -54,7 +54,8 @@ impl Cluster {
             files.extend(MountedFile::credential(ACCESS_KEY, field("accessKey"), &credentials.access_key));
             files.extend(MountedFile::credential(SECRET_KEY, field("secretKey"), &credentials.secret_key));
             let token = credentials.security_token.as_ref();
-            files.extend(token.and_then(|token| MountedFile::credential(SECURITY_TOKEN, field("securityToken"), token)));
+            files
+                .extend(token.and_then(|token| MountedFile::credential(SECURITY_TOKEN, field("securityToken"), token)));
         }
         files.extend(tls.iter().flat_map(|tls| tls_files(tls, prefix)));
         Self {
@@ -101,7 +102,9 @@ impl Cluster {
         let field = self.name_servers_field;
         let mut problems: Vec<_> = self.name_servers.iter().filter_map(|server| port_problem(field, server)).collect();
         if self.name_servers.is_empty() && self.name_server_domain.is_none() {
-            problems.push(Problem::invalid_spec(format!("{field}: no name server is given; write host:port, such as rocketmq-namesrv:9876")));
+            problems.push(Problem::invalid_spec(format!(
+                "{field}: no name server is given; write host:port, such as rocketmq-namesrv:9876"
+            )));
         }
         for address in self.broker_addresses.iter().flat_map(|(from, to)| [from, to]) {
             problems.extend(port_problem("spec.brokerAddresses", address));
@@ -165,7 +168,8 @@ fn with_port(server: &str) -> String {
 fn port_problem(field: &str, address: &str) -> Option<Problem> {
     let port = port_of(address)?;
     let valid = port.parse::<u16>().is_ok_and(|port| port > 0);
-    (!valid).then(|| Problem::invalid_spec(format!("{field}: {address:?} has the port {port:?}; use one from 1 to 65535")))
+    (!valid)
+        .then(|| Problem::invalid_spec(format!("{field}: {address:?} has the port {port:?}; use one from 1 to 65535")))
 }
 
 #[cfg(test)]

@@ -86,10 +86,13 @@ pub fn plain_fields(files: &[MountedFile]) -> Vec<String> {
 /// Content of the Secret that holds the plain values; empty when there are none.
 #[must_use]
 pub fn plain_values(files: &[MountedFile]) -> BTreeMap<String, String> {
-    files.iter().filter_map(|file| match &file.source {
-        Source::Plain(value) => Some((file.name.to_owned(), value.clone())),
-        _ => None,
-    }).collect()
+    files
+        .iter()
+        .filter_map(|file| match &file.source {
+            Source::Plain(value) => Some((file.name.to_owned(), value.clone())),
+            _ => None,
+        })
+        .collect()
 }
 
 /// The volume with all `files`; those given as plain values come out of the Secret `own_secret`. None without files.
@@ -98,11 +101,16 @@ pub fn volume(files: &[MountedFile], own_secret: &str) -> Option<Volume> {
     if files.is_empty() {
         return None;
     }
-    let (mut secrets, mut config_maps) = (BTreeMap::<&str, Vec<KeyToPath>>::new(), BTreeMap::<&str, Vec<KeyToPath>>::new());
+    let (mut secrets, mut config_maps) =
+        (BTreeMap::<&str, Vec<KeyToPath>>::new(), BTreeMap::<&str, Vec<KeyToPath>>::new());
     for file in files {
         match &file.source {
-            Source::Secret(reference) => secrets.entry(&reference.name).or_default().push(item(&reference.key, file.name)),
-            Source::ConfigMap(reference) => config_maps.entry(&reference.name).or_default().push(item(&reference.key, file.name)),
+            Source::Secret(reference) => {
+                secrets.entry(&reference.name).or_default().push(item(&reference.key, file.name))
+            }
+            Source::ConfigMap(reference) => {
+                config_maps.entry(&reference.name).or_default().push(item(&reference.key, file.name))
+            }
             Source::Plain(_) => secrets.entry(own_secret).or_default().push(item(file.name, file.name)),
         }
     }
@@ -114,7 +122,8 @@ pub fn volume(files: &[MountedFile], own_secret: &str) -> Option<Volume> {
         config_map: Some(ConfigMapProjection { name: name.to_owned(), items: Some(items), optional: None }),
         ..VolumeProjection::default()
     });
-    let projected = ProjectedVolumeSource { default_mode: Some(MODE), sources: Some(secrets.chain(config_maps).collect()) };
+    let projected =
+        ProjectedVolumeSource { default_mode: Some(MODE), sources: Some(secrets.chain(config_maps).collect()) };
     Some(Volume { name: VOLUME.to_owned(), projected: Some(projected), ..Volume::default() })
 }
 

@@ -40,7 +40,9 @@ impl Found {
         match self.objects.get(&(kind, name.to_owned())) {
             None => Some(Problem::new(
                 no_object,
-                format!("{field}: {noun} {name:?} does not exist in namespace {namespace:?}; create it with the key {key:?}, or name another"),
+                format!(
+                    "{field}: {noun} {name:?} does not exist in namespace {namespace:?}; create it with the key {key:?}, or name another"
+                ),
             )),
             Some(keys) if !keys.contains(key) => Some(Problem::new(
                 no_key,
@@ -71,7 +73,8 @@ pub fn names(files: &[MountedFile], kind: ReferenceKind, name: &str) -> bool {
 /// # Errors
 /// A request failed; that an object does not exist is no failure.
 pub async fn look_up(client: &Client, namespace: &str, files: &[MountedFile]) -> Result<Found, Error> {
-    let objects: BTreeSet<_> = files.iter().filter_map(|file| target(&file.source)).map(|(kind, name, _)| (kind, name)).collect();
+    let objects: BTreeSet<_> =
+        files.iter().filter_map(|file| target(&file.source)).map(|(kind, name, _)| (kind, name)).collect();
     let keys = try_join_all(objects.into_iter().map(|(kind, name)| async move {
         Ok::<_, Error>(((kind, name.to_owned()), keys_of(client, namespace, kind, name).await?))
     }));
@@ -82,7 +85,12 @@ pub async fn look_up(client: &Client, namespace: &str, files: &[MountedFile]) ->
     Ok(found)
 }
 
-async fn keys_of(client: &Client, namespace: &str, kind: ReferenceKind, name: &str) -> Result<Option<BTreeSet<String>>, Error> {
+async fn keys_of(
+    client: &Client,
+    namespace: &str,
+    kind: ReferenceKind,
+    name: &str,
+) -> Result<Option<BTreeSet<String>>, Error> {
     match kind {
         ReferenceKind::Secret => {
             let found = Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await;
@@ -117,7 +125,11 @@ mod tests {
 
     fn file() -> MountedFile {
         let reference = SecretKeyRef { name: "acl".to_owned(), key: "secretKey".to_owned() };
-        MountedFile { name: "secretKey", field: "spec.secretKey.secretKeyRef".to_owned(), source: Source::Secret(reference) }
+        MountedFile {
+            name: "secretKey",
+            field: "spec.secretKey.secretKeyRef".to_owned(),
+            source: Source::Secret(reference),
+        }
     }
 
     #[test]
@@ -136,7 +148,11 @@ mod tests {
         found.insert(ReferenceKind::Secret, "acl", ["accessKey".to_owned(), "secret-key".to_owned()]);
         let problems = found.problems(&[file()], "shop");
         assert_eq!(problems[0].reason, reasons::SECRET_KEY_NOT_FOUND);
-        assert!(problems[0].message.ends_with("use one of its keys: \"accessKey\", \"secret-key\""), "{}", problems[0].message);
+        assert!(
+            problems[0].message.ends_with("use one of its keys: \"accessKey\", \"secret-key\""),
+            "{}",
+            problems[0].message
+        );
         found.insert(ReferenceKind::Secret, "acl", ["secretKey".to_owned()]);
         assert_eq!(found.problems(&[file()], "shop"), []);
     }

@@ -24,7 +24,8 @@ pub fn config_map(workload: &Workload, config: &WorkerConfig) -> ConfigMap {
 #[must_use]
 pub fn secret(workload: &Workload) -> Option<Secret> {
     let values = files::plain_values(&workload.files);
-    let data: BTreeMap<_, _> = values.into_iter().map(|(name, value)| (name, k8s_openapi::ByteString(value.into_bytes()))).collect();
+    let data: BTreeMap<_, _> =
+        values.into_iter().map(|(name, value)| (name, k8s_openapi::ByteString(value.into_bytes()))).collect();
     (!data.is_empty()).then(|| Secret {
         metadata: workload.owner.child_meta(),
         type_: Some("Opaque".to_owned()),

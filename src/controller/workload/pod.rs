@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, KeyToPath, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, TopologySpreadConstraint, Volume,
-    VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, KeyToPath, Lifecycle,
+    LifecycleHandler, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+    SecurityContext, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -53,6 +53,8 @@ pub struct Workload {
     pub template: Template,
     /// Seconds that a pod may take to finish what is in flight.
     pub grace_seconds: u32,
+    /// Seconds between a pod's leaving its Service and the signal to end: callers hear of it before it stops listening.
+    pub leave_seconds: u32,
 }
 
 /// The Deployment. `replicas` is left out of it when nobody decides, so that an autoscaler or a user can.
@@ -60,14 +62,18 @@ pub struct Workload {
 pub fn deployment(workload: &Workload, digest: &str, replicas: Option<i32>, ports: Vec<ContainerPort>) -> Deployment {
     let selector = LabelSelector { match_labels: Some(workload.owner.selector()), ..LabelSelector::default() };
     // No message waits during a rollout: a new pod is ready before an old one goes.
-    let rolling = RollingUpdateDeployment { max_surge: Some(IntOrString::Int(1)), max_unavailable: Some(IntOrString::Int(0)) };
+    let rolling =
+        RollingUpdateDeployment { max_surge: Some(IntOrString::Int(1)), max_unavailable: Some(IntOrString::Int(0)) };
     Deployment {
         metadata: workload.owner.child_meta(),
         spec: Some(DeploymentSpec {
             replicas,
             revision_history_limit: Some(2),
             selector,
-            strategy: Some(DeploymentStrategy { type_: Some("RollingUpdate".to_owned()), rolling_update: Some(rolling) }),
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(rolling),
+            }),
             template: workload.template.merge_over(pod(workload, digest, ports)),
             ..DeploymentSpec::default()
         }),
@@ -121,10 +127,18 @@ fn container(workload: &Workload, ports: Vec<ContainerPort>) -> Container {
         liveness_probe: Some(probe("/healthz", 10, 3)),
         readiness_probe: Some(probe("/readyz", 5, 2)),
         resources: Some(resources()),
+        lifecycle: leave(workload.leave_seconds),
         security_context: Some(container_security()),
         volume_mounts: Some(mounts),
         ..Container::default()
     }
+}
+
+/// The image has no shell to sleep with, so the kubelet does (Kubernetes 1.30 and later).
+fn leave(seconds: u32) -> Option<Lifecycle> {
+    let sleep = SleepAction { seconds: i64::from(seconds) };
+    let pre_stop = LifecycleHandler { sleep: Some(sleep), ..LifecycleHandler::default() };
+    (seconds > 0).then(|| Lifecycle { pre_stop: Some(pre_stop), ..Lifecycle::default() })
 }
 
 fn mount(volume: &str, folder: &str) -> VolumeMount {
@@ -168,7 +182,11 @@ fn resources() -> ResourceRequirements {
         let pairs = [("cpu", cpu), ("memory", memory)];
         Some(pairs.map(|(name, quantity)| (name.to_owned(), Quantity(quantity.to_owned()))).into())
     };
-    ResourceRequirements { requests: quantities("20m", "32Mi"), limits: quantities("1", "256Mi"), ..ResourceRequirements::default() }
+    ResourceRequirements {
+        requests: quantities("20m", "32Mi"),
+        limits: quantities("1", "256Mi"),
+        ..ResourceRequirements::default()
+    }
 }
 
 fn pod_security() -> PodSecurityContext {

@@ -45,7 +45,8 @@ impl Rollout {
             _ => false,
         });
         let complete = observed && updated == desired && replicas == desired && available == desired;
-        let stuck = stuck.filter(|_| !complete && observed).map(|condition| condition.message.clone().unwrap_or_default());
+        let stuck =
+            stuck.filter(|_| !complete && observed).map(|condition| condition.message.clone().unwrap_or_default());
         Self { desired, replicas, ready, available, complete, stuck }
     }
 

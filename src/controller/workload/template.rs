@@ -74,11 +74,16 @@ impl Template {
 
 fn pod_overrides(value: &Value) -> Result<PodTemplateSpec, Problem> {
     let field = "spec.template.podOverrides";
-    let parsed: PodTemplateSpec = serde_json::from_value(value.clone())
-        .map_err(|error| Problem::invalid_spec(format!("{field}: is not a pod template ({error}); write {{metadata, spec}} as in a Deployment's template")))?;
+    let parsed: PodTemplateSpec = serde_json::from_value(value.clone()).map_err(|error| {
+        Problem::invalid_spec(format!(
+            "{field}: is not a pod template ({error}); write {{metadata, spec}} as in a Deployment's template"
+        ))
+    })?;
     let known = serde_json::to_value(&parsed).unwrap_or_default();
     match unknown_field(value, &known, field) {
-        Some(path) => Err(Problem::invalid_spec(format!("{path}: is not a field of a pod template; correct its name or remove it"))),
+        Some(path) => Err(Problem::invalid_spec(format!(
+            "{path}: is not a field of a pod template; correct its name or remove it"
+        ))),
         None => Ok(parsed),
     }
 }
@@ -86,13 +91,15 @@ fn pod_overrides(value: &Value) -> Result<PodTemplateSpec, Problem> {
 /// Path of the first field of `given` that got lost on the way to `known`. Nulls and empty values mean nothing anyway.
 fn unknown_field(given: &Value, known: &Value, path: &str) -> Option<String> {
     match (given, known) {
-        (Value::Object(given), Value::Object(known)) => given.iter().filter(|(_, value)| !is_nothing(value)).find_map(|(name, value)| {
-            let path = format!("{path}.{name}");
-            match known.get(name) {
-                Some(known) => unknown_field(value, known, &path),
-                None => Some(path),
-            }
-        }),
+        (Value::Object(given), Value::Object(known)) => {
+            given.iter().filter(|(_, value)| !is_nothing(value)).find_map(|(name, value)| {
+                let path = format!("{path}.{name}");
+                match known.get(name) {
+                    Some(known) => unknown_field(value, known, &path),
+                    None => Some(path),
+                }
+            })
+        }
         (Value::Array(given), Value::Array(known)) => {
             let mut pairs = given.iter().zip(known).enumerate();
             pairs.find_map(|(index, (given, known))| unknown_field(given, known, &format!("{path}[{index}]")))
@@ -165,7 +172,10 @@ mod tests {
     fn wrong_overrides_are_named() {
         for (overrides, expected) in [
             (json!({"spec": {"hostNetwrk": true}}), "spec.template.podOverrides.spec.hostNetwrk: is not a field"),
-            (json!({"spec": {"containers": [{"name": "worker", "imagee": "x"}]}}), "containers[0].imagee: is not a field"),
+            (
+                json!({"spec": {"containers": [{"name": "worker", "imagee": "x"}]}}),
+                "containers[0].imagee: is not a field",
+            ),
             (json!({"spec": {"hostNetwork": "yes"}}), "spec.template.podOverrides: is not a pod template"),
         ] {
             let template: PodTemplate = serde_json::from_value(json!({"podOverrides": overrides})).unwrap();
