@@ -125,7 +125,13 @@ impl AdminServer {
     ///
     /// # Errors
     /// The listener failed.
-    pub async fn serve(self, metrics: Metrics, readiness: Readiness, routes: Router, token: CancellationToken) -> io::Result<()> {
+    pub async fn serve(
+        self,
+        metrics: Metrics,
+        readiness: Readiness,
+        routes: Router,
+        token: CancellationToken,
+    ) -> io::Result<()> {
         let router = router(metrics, readiness).merge(routes);
         // A long poll may be open for a minute: stop serving it at once instead of waiting for its end.
         tokio::select! {
@@ -154,7 +160,9 @@ async fn readyz(State(readiness): State<Readiness>) -> Response {
 async fn render_metrics(State(metrics): State<Metrics>) -> Response {
     match metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("failed to render the metrics: {error}\n")).into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("failed to render the metrics: {error}\n")).into_response()
+        }
     }
 }
 
@@ -174,7 +182,8 @@ mod tests {
         let gate = readiness.gate("broker", "a connection to the name server");
         let answer = readyz(State(readiness.clone())).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        let expected = r#"{"ready":false,"waiting":[{"gate":"broker","waitingFor":"a connection to the name server"}]}"#;
+        let expected =
+            r#"{"ready":false,"waiting":[{"gate":"broker","waitingFor":"a connection to the name server"}]}"#;
         assert_eq!(body(answer).await, expected);
 
         gate.ready();

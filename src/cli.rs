@@ -181,7 +181,8 @@ impl Cli {
     fn dispatch(self) -> Result<ExitCode, Failure> {
         let is_interactive = matches!(self.command, Command::Dev(_) | Command::Test(_) | Command::Crds(_));
         let default_log = if is_interactive { "warn" } else { telemetry::DEFAULT_FILTER };
-        telemetry::init(self.log.as_deref().unwrap_or(default_log), self.log_format).map_err(|error| error.to_string())?;
+        telemetry::init(self.log.as_deref().unwrap_or(default_log), self.log_format)
+            .map_err(|error| error.to_string())?;
         if let Command::Crds(args) = &self.command {
             return print_crds(args);
         }
@@ -223,7 +224,8 @@ async fn run_operator(args: OperatorArgs, token: CancellationToken) -> Result<()
         ..Settings::new(&args.operator_namespace, &args.pod_name, &args.worker_image)
     };
     let (host, port) = (&args.admin_host, args.admin_port);
-    let server = AdminServer::bind(host, port).await.map_err(|error| format!("failed to listen on {host}:{port}: {error}"))?;
+    let server =
+        AdminServer::bind(host, port).await.map_err(|error| format!("failed to listen on {host}:{port}: {error}"))?;
     let (metrics, readiness, served) = (Metrics::new("operator"), Readiness::default(), CancellationToken::new());
     let serve = server.serve(metrics.clone(), readiness.clone(), Router::new(), served.clone());
     let reconcile = async {
@@ -297,7 +299,8 @@ mod tests {
         Cli::command().debug_assert();
         let root = Cli::command();
         for command in root.get_subcommands().chain([&root]) {
-            let flags = command.get_arguments().filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"));
+            let flags =
+                command.get_arguments().filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"));
             for flag in flags {
                 assert!(flag.get_env().is_some(), "{} {}", command.get_name(), flag.get_id());
             }

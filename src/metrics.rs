@@ -29,7 +29,8 @@ impl Metrics {
     #[must_use]
     pub fn new(role: &str) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
-        let labels = vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()), ("role".to_owned(), role.to_owned())];
+        let labels =
+            vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()), ("role".to_owned(), role.to_owned())];
         registry.register("build", "Version and role of the process", Info::new(labels));
         Self { registry: Arc::new(Mutex::new(registry)) }
     }

@@ -53,7 +53,8 @@ pub enum Error {
 /// # Errors
 /// `filter` has a directive that cannot be read, or logging is set up already.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), Error> {
-    let directives = EnvFilter::try_new(filter).map_err(|source| Error::ParseFilter { filter: filter.to_owned(), source })?;
+    let directives =
+        EnvFilter::try_new(filter).map_err(|source| Error::ParseFilter { filter: filter.to_owned(), source })?;
     let registry = tracing_subscriber::registry().with(directives);
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     match format {

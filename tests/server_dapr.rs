@@ -40,7 +40,14 @@ fn recorded() -> Vec<Recorded> {
         (post.clone(), rmq, r#"{"operation": "create"}"#, 200, "", ""),
         (post.clone(), rmq, r#"{"operation": "create", "data": true}"#, 200, "", ""),
         (post.clone(), rmq, r#"{"operation":"create","data":"dup","data":"dup2","extra":1} trailing"#, 200, "", ""),
-        (post.clone(), rmq, r#"{"operation": "create", "data": "m", "metadata": {"rocketmq-topic": 5}}"#, 400, MALFORMED, deserializing),
+        (
+            post.clone(),
+            rmq,
+            r#"{"operation": "create", "data": "m", "metadata": {"rocketmq-topic": 5}}"#,
+            400,
+            MALFORMED,
+            deserializing,
+        ),
         (
             post.clone(),
             rmq,
@@ -57,8 +64,22 @@ fn recorded() -> Vec<Recorded> {
             INVOKE,
             "error invoking output binding rmq: binding rmq does not support operation read. supported operations:create",
         ),
-        (post.clone(), rmq, r#"{"operation": "list"}"#, 500, INVOKE, "error invoking output binding rmq: binding rmq does not support operation list."),
-        (post.clone(), rmq, r#"{"data": "x"}"#, 500, INVOKE, "error invoking output binding rmq: operation field is missing from request"),
+        (
+            post.clone(),
+            rmq,
+            r#"{"operation": "list"}"#,
+            500,
+            INVOKE,
+            "error invoking output binding rmq: binding rmq does not support operation list.",
+        ),
+        (
+            post.clone(),
+            rmq,
+            r#"{"data": "x"}"#,
+            500,
+            INVOKE,
+            "error invoking output binding rmq: operation field is missing from request",
+        ),
         (post.clone(), rmq, "", 400, MALFORMED, "failed deserializing HTTP body: EOF"),
         (post.clone(), rmq, "{bad", 400, MALFORMED, deserializing),
         (post.clone(), rmq, "[]", 400, MALFORMED, deserializing),
@@ -85,7 +106,11 @@ async fn answers_as_daprd_answered() {
         let answer = send(method.clone(), &worker.api(path), &[], body.as_bytes().to_vec()).await;
         let case = format!("{method} {path} {body}: {answer:?}");
         assert_eq!(answer.status, status, "{case}");
-        assert_eq!((answer.header("content-type"), answer.header("traceparent")), ("application/json", NO_TRACE), "{case}");
+        assert_eq!(
+            (answer.header("content-type"), answer.header("traceparent")),
+            ("application/json", NO_TRACE),
+            "{case}"
+        );
         assert_eq!(answer.header("content-length"), answer.body.len().to_string(), "{case}");
         if status == 200 {
             assert_eq!(answer.body, "", "{case}");
@@ -126,7 +151,11 @@ async fn the_token_is_asked_for_and_may_change() {
     let token_file = Some(path.to_string_lossy().into_owned());
     let (_, worker) = start(|config| config.output.as_mut().unwrap().token_file = token_file).await;
     let url = worker.api("/v1.0/bindings/rmq");
-    let create = async |token: &str| send(Method::POST, &url, &[("dapr-api-token", token)], br#"{"operation":"create","data":1}"#.to_vec()).await.status;
+    let create = async |token: &str| {
+        send(Method::POST, &url, &[("dapr-api-token", token)], br#"{"operation":"create","data":1}"#.to_vec())
+            .await
+            .status
+    };
     assert_eq!((create("first").await, create("wrong").await), (200, 401));
     assert_eq!(send(Method::POST, &url, &[], Vec::new()).await.status, 401);
     assert_eq!(send(Method::GET, &worker.api("/v1.0/metadata"), &[], Vec::new()).await.status, 401);

@@ -71,7 +71,9 @@ async fn messages_come_with_daprs_headers_and_ours() {
             assert_eq!(message.header("traceparent").len(), 55);
             assert!(message.header("rocketmq-store-time").parse::<i64>().unwrap() > 1_600_000_000_000);
         }
-        let report = worker.until("no lag", |report| report.binding.as_ref().is_some_and(|binding| binding.lag == Some(0))).await;
+        let report = worker
+            .until("no lag", |report| report.binding.as_ref().is_some_and(|binding| binding.lag == Some(0)))
+            .await;
         let binding = report.binding.unwrap();
         assert_eq!((binding.messages_in, binding.failed, binding.queues), (5, 0, 2));
         worker.stop().await;
@@ -88,10 +90,19 @@ async fn a_refused_message_comes_again_until_it_is_taken_and_no_further() {
         let worker = TestWorker::start(config).await;
         publish(&broker, &topic, numbers(3)).await;
         app.until(5).await;
-        let report = worker.until("an acknowledgement", |report| report.binding.as_ref().is_some_and(|binding| binding.messages_in == 3)).await;
+        let report = worker
+            .until("an acknowledgement", |report| {
+                report.binding.as_ref().is_some_and(|binding| binding.messages_in == 3)
+            })
+            .await;
         assert_eq!(report.binding.as_ref().unwrap().redelivered, 2);
         assert_eq!(report.last_error.unwrap().reason, "AppRefused");
-        let counts: Vec<_> = app.messages().iter().filter(|message| message.body == "1").map(|message| message.header("rocketmq-redelivery-count").to_owned()).collect();
+        let counts: Vec<_> = app
+            .messages()
+            .iter()
+            .filter(|message| message.body == "1")
+            .map(|message| message.header("rocketmq-redelivery-count").to_owned())
+            .collect();
         assert_eq!(counts, ["0", "1", "2"]);
         // daprd sends such a message once more, 28 s later at the latest.
         tokio::time::sleep(Duration::from_secs(30)).await;
@@ -111,11 +122,17 @@ async fn after_the_last_attempt_a_message_is_dead_and_its_neighbours_are_not() {
         let dead_letters = format!("%DLQ%{}", config.group);
         let worker = TestWorker::start(config).await;
         publish(&broker, &topic, ["poison".to_owned()].into_iter().chain(numbers(20))).await;
-        let report = worker.until("a dead letter", |report| report.binding.as_ref().is_some_and(|binding| binding.dead_lettered == 1)).await;
+        let report = worker
+            .until("a dead letter", |report| report.binding.as_ref().is_some_and(|binding| binding.dead_lettered == 1))
+            .await;
         assert_eq!(report.binding.unwrap().messages_in, 20);
         let client = broker.client();
         eventually("the dead-letter topic", async || {
-            client.admin().topic_stats(&dead_letters).await.is_ok_and(|stats| stats.iter().map(|queue| queue.max_offset).sum::<i64>() == 1)
+            client
+                .admin()
+                .topic_stats(&dead_letters)
+                .await
+                .is_ok_and(|stats| stats.iter().map(|queue| queue.max_offset).sum::<i64>() == 1)
         })
         .await;
         client.shutdown().await;
@@ -145,7 +162,9 @@ async fn a_missing_app_costs_no_attempt_and_is_found_when_it_comes() {
     tokio::time::sleep(Duration::from_secs(3)).await;
 
     let app = App::start_at(address, |_, _| OK).await;
-    let report = worker.until("the app", |report| report.binding.as_ref().is_some_and(|binding| binding.messages_in == 50)).await;
+    let report = worker
+        .until("the app", |report| report.binding.as_ref().is_some_and(|binding| binding.messages_in == 50))
+        .await;
     let binding = report.binding.unwrap();
     assert_eq!((binding.redelivered, binding.dead_lettered), (0, 0), "{binding:?}");
     assert_eq!(app.messages().len(), 50);
@@ -176,7 +195,11 @@ async fn a_drain_waits_for_the_app_and_commits() {
     let mut config = config;
     config.input = Some(input(app.address));
     let worker = TestWorker::start(config).await;
-    worker.until("the rest", |report| report.binding.as_ref().is_some_and(|binding| binding.lag == Some(0) && binding.messages_in > 0)).await;
+    worker
+        .until("the rest", |report| {
+            report.binding.as_ref().is_some_and(|binding| binding.lag == Some(0) && binding.messages_in > 0)
+        })
+        .await;
     let first: BTreeSet<_> = slow.bodies().into_iter().collect();
     let second: BTreeSet<_> = app.bodies().into_iter().collect();
     assert!(first.is_disjoint(&second), "delivered twice: {first:?} {second:?}");
@@ -229,7 +252,11 @@ async fn a_topic_that_comes_later_is_found() {
     let topic = unique("later");
     let app = App::taking().await;
     let worker = TestWorker::start(with_input(&broker, &[&topic], input(app.address))).await;
-    worker.until("a missing topic", |report| report.last_error.as_ref().is_some_and(|error| error.message.contains(&topic))).await;
+    worker
+        .until("a missing topic", |report| {
+            report.last_error.as_ref().is_some_and(|error| error.message.contains(&topic))
+        })
+        .await;
     let client = broker.client();
     client.admin().create_topic(&topic, 1, 6).await.unwrap();
     publish(&broker, &topic, numbers(1)).await;

@@ -13,7 +13,11 @@ use worker_support::{Broker, LIMIT, TestWorker, binding, credential_files, outpu
 const BROKERS: [&str; 2] = ["4.9.7-plain", "5.4.0-plain"];
 
 async fn worker(broker: &Broker, topics: &[&str]) -> TestWorker {
-    let worker = TestWorker::start(rocketmq_connector::worker_config::BindingConfig { output: Some(output()), ..binding(broker, topics) }).await;
+    let worker = TestWorker::start(rocketmq_connector::worker_config::BindingConfig {
+        output: Some(output()),
+        ..binding(broker, topics)
+    })
+    .await;
     worker.until("a connection", |report| report.state == WorkerState::Running).await;
     worker
 }
@@ -52,7 +56,8 @@ async fn the_text_of_data_is_stored_exactly_as_sent() {
             assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{answer:?}");
             assert_eq!((answer.header("content-length"), answer.header("content-type")), ("0", "application/json"));
         }
-        let stored: Vec<_> = read(&broker, &topic, bodies.len()).await.into_iter().map(|message| message.body).collect();
+        let stored: Vec<_> =
+            read(&broker, &topic, bodies.len()).await.into_iter().map(|message| message.body).collect();
         assert_eq!(stored, bodies, "{}", broker.setting("VERSION"));
         let report = worker.report().binding.unwrap();
         assert!(report.failed == 0 && report.in_flight == 0, "{report:?}");
@@ -69,7 +74,8 @@ async fn metadata_names_topics_tag_keys_and_the_trace_is_kept() {
         let body = format!(
             r#"{{"operation": "create", "data": 1, "metadata": {{"topics": "{one},{two}||tagT", "rocketmq-key": "k1 k2", "rocketmq-shardingkey": "s"}}}}"#
         );
-        let answer = send(Method::PUT, &worker.api("/v1.0/bindings/rmq"), &[("traceparent", trace)], body.into_bytes()).await;
+        let answer =
+            send(Method::PUT, &worker.api("/v1.0/bindings/rmq"), &[("traceparent", trace)], body.into_bytes()).await;
         assert_eq!((answer.status, answer.header("traceparent")), (200, trace), "{answer:?}");
         let ids: Vec<_> = answer.header("metadata.rocketmq-message-id").split(',').map(str::to_owned).collect();
 
@@ -90,9 +96,15 @@ async fn one_bad_topic_of_two_is_named_and_the_other_has_the_message() {
     let broker = Broker::named("5.4.0-plain");
     let topic = broker.topic("good", 1).await;
     let worker = worker(&broker, &[]).await;
-    let answer = worker.create(&format!(r#"{{"operation": "create", "data": 1, "metadata": {{"topics": "{topic},bad topic!"}}}}"#)).await;
+    let answer = worker
+        .create(&format!(r#"{{"operation": "create", "data": 1, "metadata": {{"topics": "{topic},bad topic!"}}}}"#))
+        .await;
     assert_eq!(answer.status, 500);
-    assert!(answer.body.contains("topic bad topic!: ") && answer.body.contains(&format!("topic {topic}: stored as ")), "{}", answer.body);
+    assert!(
+        answer.body.contains("topic bad topic!: ") && answer.body.contains(&format!("topic {topic}: stored as ")),
+        "{}",
+        answer.body
+    );
     assert_eq!(read(&broker, &topic, 1).await[0].body, "1");
 
     let none = worker.create(r#"{"operation": "create", "data": 1}"#).await;
@@ -106,7 +118,8 @@ async fn a_delay_is_kept() {
         let topic = broker.topic("delay", 1).await;
         let worker = worker(&broker, &[&topic]).await;
         let sent = Instant::now();
-        let answer = worker.create(r#"{"operation": "create", "data": 1, "metadata": {"rocketmq-delay-level": "2"}}"#).await;
+        let answer =
+            worker.create(r#"{"operation": "create", "data": 1, "metadata": {"rocketmq-delay-level": "2"}}"#).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         read(&broker, &topic, 1).await;
         assert!(sent.elapsed() >= Duration::from_secs(4), "level 2 is 5 s, came after {:?}", sent.elapsed());
@@ -119,13 +132,16 @@ async fn bodies_at_the_limits() {
     let broker = Broker::named("5.4.0-plain");
     let topic = broker.topic("large", 1).await;
     let worker = worker(&broker, &[&topic]).await;
-    let create = async |size: usize| worker.create(&format!(r#"{{"operation":"create","data":"{}"}}"#, "y".repeat(size))).await;
+    let create =
+        async |size: usize| worker.create(&format!(r#"{{"operation":"create","data":"{}"}}"#, "y".repeat(size))).await;
 
     let fits = create(4 * 1024 * 1024 - 4096).await;
     assert_eq!(fits.status, 200, "{fits:?}");
     let too_large = create(4 * 1024 * 1024).await;
     assert_eq!(too_large.status, 400, "{too_large:?}");
-    assert!(too_large.body.starts_with(r#"{"errorCode":"ERR_MALFORMED_REQUEST","message":"failed deserializing HTTP body: stream too large"#));
+    assert!(too_large.body.starts_with(
+        r#"{"errorCode":"ERR_MALFORMED_REQUEST","message":"failed deserializing HTTP body: stream too large"#
+    ));
     assert!(too_large.body.contains("4194304") && too_large.body.contains("maxBodySize"), "{}", too_large.body);
     worker.stop().await;
 }
@@ -159,8 +175,16 @@ async fn a_wrong_secret_is_reported_and_a_new_one_is_taken_at_run_time() {
         assert_eq!(taken.status, 200, "{instance}: {taken:?}");
 
         std::fs::remove_file(&files.secret_key).unwrap();
-        worker.until("the missing file", |report| report.last_error.as_ref().is_some_and(|error| error.reason == "InvalidSecretFile")).await;
-        assert_eq!(worker.create(r#"{"operation": "create", "data": 2}"#).await.status, 200, "a deleted Secret changes nothing that runs");
+        worker
+            .until("the missing file", |report| {
+                report.last_error.as_ref().is_some_and(|error| error.reason == "InvalidSecretFile")
+            })
+            .await;
+        assert_eq!(
+            worker.create(r#"{"operation": "create", "data": 2}"#).await.status,
+            200,
+            "a deleted Secret changes nothing that runs"
+        );
         worker.stop().await;
     }
 }

@@ -80,11 +80,19 @@ impl App {
         }
         for _ in 0..MESSAGES {
             let left = LIMIT.saturating_sub(started.elapsed());
-            let missing = || Error::Demo(format!("a message has not come back within {} s; the table shows why", LIMIT.as_secs()));
+            let missing = || {
+                Error::Demo(format!("a message has not come back within {} s; the table shows why", LIMIT.as_secs()))
+            };
             let received = tokio::time::timeout(left, self.received.recv()).await.ok().flatten().ok_or_else(missing)?;
-            say(&format!("delivered   POST http://{}/hello  {}  (topic {}, id {})", self.address, received.body, received.topic, received.message_id));
+            say(&format!(
+                "delivered   POST http://{}/hello  {}  (topic {}, id {})",
+                self.address, received.body, received.topic, received.message_id
+            ));
         }
-        say(&format!("all {MESSAGES} messages went through RocketMQ and back in {:.1} s", started.elapsed().as_secs_f64()));
+        say(&format!(
+            "all {MESSAGES} messages went through RocketMQ and back in {:.1} s",
+            started.elapsed().as_secs_f64()
+        ));
         say("");
         say("Try next, while this runs:");
         say(&format!("  curl -i {url} -d '{{\"operation\": \"create\", \"data\": \"mine\"}}'"));

@@ -22,7 +22,10 @@ impl PrivateFolder {
         let unique = format!("rocketmq-connector-{}-{:x}", std::process::id(), jiff::Timestamp::now().as_nanosecond());
         let path = std::env::temp_dir().join(unique);
         // Fails when it exists: nobody else can have prepared it.
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(|source| Error::Write { path: path.clone(), source })?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|source| Error::Write { path: path.clone(), source })?;
         Ok(Self { path })
     }
 

@@ -65,7 +65,8 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
         let extension = path.extension().and_then(|extension| extension.to_str());
         path.is_file() && matches!(extension, Some("yaml" | "yml" | "json"))
     };
-    let mut files: Vec<_> = entries.map_err(failed)?.into_iter().map(|entry| entry.path()).filter(is_manifest).collect();
+    let mut files: Vec<_> =
+        entries.map_err(failed)?.into_iter().map(|entry| entry.path()).filter(is_manifest).collect();
     files.sort();
     if files.is_empty() { Err(Error::EmptyFolder(folder.to_owned())) } else { Ok(files) }
 }
@@ -83,14 +84,19 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Document>> {
     let parsed = serde_saphyr::from_multiple::<Value>(text);
     let values = parsed.map_err(|source| Error::Parse { path: path.to_owned(), source: Box::new(source) })?;
     let numbered = values.into_iter().enumerate().filter(|(_, value)| !value.is_null());
-    Ok(numbered.flat_map(|(index, value)| expand(format!("{}, document {}", path.display(), index + 1), value)).collect())
+    Ok(numbered
+        .flat_map(|(index, value)| expand(format!("{}, document {}", path.display(), index + 1), value))
+        .collect())
 }
 
 fn expand(place: String, value: Value) -> Vec<Document> {
     let is_list = value.get("kind").and_then(Value::as_str) == Some("List");
     match (is_list, value.get("items").and_then(Value::as_array)) {
         (true, Some(items)) => {
-            let item = |(index, value): (usize, &Value)| Document { place: format!("{place}, item {}", index + 1), value: value.clone() };
+            let item = |(index, value): (usize, &Value)| Document {
+                place: format!("{place}, item {}", index + 1),
+                value: value.clone(),
+            };
             items.iter().enumerate().map(item).collect()
         }
         _ => vec![Document { place, value }],
@@ -108,18 +114,27 @@ mod tests {
         let kinds: Vec<_> = documents.iter().filter_map(|document| document.text(&["kind"])).collect();
         assert_eq!(kinds, ["A", "B", "C"]);
         assert_eq!(documents[0].subject(), "A shop/one");
-        assert!(documents[2].place.starts_with("m.yaml, document ") && documents[2].place.ends_with("item 2"), "{}", documents[2].place);
+        assert!(
+            documents[2].place.starts_with("m.yaml, document ") && documents[2].place.ends_with("item 2"),
+            "{}",
+            documents[2].place
+        );
     }
 
     #[test]
     fn a_folder_is_read_in_order_and_an_empty_one_named() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(read(&[folder.path().to_owned()]), Err(Error::EmptyFolder(_))));
-        for (name, text) in [("b.yml", "kind: B"), ("a.yaml", "kind: A"), ("c.json", "{\"kind\": \"C\"}"), ("d.txt", "kind: [")] {
+        for (name, text) in
+            [("b.yml", "kind: B"), ("a.yaml", "kind: A"), ("c.json", "{\"kind\": \"C\"}"), ("d.txt", "kind: [")]
+        {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let documents = read(&[folder.path().to_owned()]).unwrap();
-        assert_eq!(documents.iter().map(|document| document.subject()).collect::<Vec<_>>().join(","), "A without a name,B without a name,C without a name");
+        assert_eq!(
+            documents.iter().map(|document| document.subject()).collect::<Vec<_>>().join(","),
+            "A without a name,B without a name,C without a name"
+        );
     }
 
     #[test]

@@ -66,7 +66,11 @@ pub async fn run(options: Options, token: CancellationToken) -> Result<()> {
     };
     let name_servers = broker.as_ref().map(|broker| vec![broker.name_server.clone()]);
     let overrides = Overrides { name_servers: name_servers.unwrap_or(options.name_servers) };
-    let ran = if options.demo { run_demo(documents, &overrides, &token).await } else { run_documents(&documents, &overrides, &token).await };
+    let ran = if options.demo {
+        run_demo(documents, &overrides, &token).await
+    } else {
+        run_documents(&documents, &overrides, &token).await
+    };
     if let Some(broker) = broker {
         broker.stop().await?;
     }
@@ -116,7 +120,11 @@ fn check(documents: &[Document]) -> Result<()> {
     Ok(())
 }
 
-fn prepare(documents: &[Document], overrides: &Overrides, folder: &PrivateFolder) -> Result<(Vec<Planned>, Vec<String>)> {
+fn prepare(
+    documents: &[Document],
+    overrides: &Overrides,
+    folder: &PrivateFolder,
+) -> Result<(Vec<Planned>, Vec<String>)> {
     let resources = Resources::collect(documents, &Schemas::load()?).map_err(Error::Invalid)?;
     let planned = plan::plan(&resources, overrides, folder)?;
     if planned.is_empty() { Err(Error::NothingToRun) } else { Ok((planned, resources.ignored)) }
@@ -126,14 +134,21 @@ fn prepare(documents: &[Document], overrides: &Overrides, folder: &PrivateFolder
 ///
 /// # Errors
 /// A manifest is wrong, or it is not clear which connection is meant.
-pub async fn test_connection(files: &[PathBuf], name: Option<&str>, name_servers: Vec<String>) -> Result<ConnectionReport> {
+pub async fn test_connection(
+    files: &[PathBuf],
+    name: Option<&str>,
+    name_servers: Vec<String>,
+) -> Result<ConnectionReport> {
     let folder = PrivateFolder::create()?;
     let (planned, _) = prepare(&manifest::read(files)?, &Overrides { name_servers }, &folder)?;
     let is_chosen = |planned: &Planned| name.is_none_or(|name| planned.key.1 == name);
     let has_connection = planned.iter().any(|planned| planned.kind == "RocketMQConnection" && is_chosen(planned));
     let of_kind = |planned: &Planned| !has_connection || planned.kind == "RocketMQConnection";
-    let mut configs: Vec<WorkerConfig> =
-        planned.into_iter().filter(|planned| is_chosen(planned) && of_kind(planned)).filter_map(|planned| planned.config.ok()).collect();
+    let mut configs: Vec<WorkerConfig> = planned
+        .into_iter()
+        .filter(|planned| is_chosen(planned) && of_kind(planned))
+        .filter_map(|planned| planned.config.ok())
+        .collect();
     match (configs.pop(), configs.len()) {
         (None, _) => Err(Error::NothingToRun),
         (Some(config), 0) => Ok(test::run(&connection_config(config.role), &config.identity).await),

@@ -48,16 +48,18 @@ pub fn plan(resources: &Resources, overrides: &Overrides, folder: &PrivateFolder
     let settings = Settings::new("default", "dev", "dev");
     let (mut planned, mut mistakes) = (Vec::new(), Vec::new());
     for (key, placed) in &resources.connections {
-        let checked = connection::validate(&placed.object, &found(resources, &key.0), &settings).map(|validated| Checked {
-            is_stopped: placed.object.spec.state != DesiredState::Running,
-            config: connection::build_worker_config(&validated),
-            files: validated.workload.files,
-        });
+        let checked =
+            connection::validate(&placed.object, &found(resources, &key.0), &settings).map(|validated| Checked {
+                is_stopped: placed.object.spec.state != DesiredState::Running,
+                config: connection::build_worker_config(&validated),
+                files: validated.workload.files,
+            });
         collect("RocketMQConnection", key, &placed.place, checked, &mut planned, &mut mistakes);
     }
     for (key, placed) in &resources.bindings {
         let named = placed.object.spec.connection_ref.as_ref().map(|reference| (key.0.clone(), reference.name.clone()));
-        let connection = named.and_then(|named| resources.connections.get(&named)).map(|placed| placed.object.spec.clone());
+        let connection =
+            named.and_then(|named| resources.connections.get(&named)).map(|placed| placed.object.spec.clone());
         let dereferenced = binding::Dereferenced { connection, found: found(resources, &key.0) };
         let checked = binding::validate(&placed.object, &dereferenced, &settings).map(|validated| Checked {
             is_stopped: placed.object.spec.state != DesiredState::Running,
@@ -68,7 +70,10 @@ pub fn plan(resources: &Resources, overrides: &Overrides, folder: &PrivateFolder
     }
     for key in resources.syncs.keys() {
         let reason = "RocketMQSync is not available yet; its manifest is valid";
-        planned.push((Planned { kind: "RocketMQSync".to_owned(), key: key.clone(), config: Err(reason.to_owned()) }, Vec::new()));
+        planned.push((
+            Planned { kind: "RocketMQSync".to_owned(), key: key.clone(), config: Err(reason.to_owned()) },
+            Vec::new(),
+        ));
     }
     if !mistakes.is_empty() {
         return Err(Error::Invalid(mistakes));
@@ -93,13 +98,20 @@ fn collect(
 ) {
     let new = |config| Planned { kind: kind.to_owned(), key: key.clone(), config };
     match checked {
-        Ok(Checked { is_stopped: true, .. }) => planned.push((new(Err("spec.state is not Running".to_owned())), Vec::new())),
+        Ok(Checked { is_stopped: true, .. }) => {
+            planned.push((new(Err("spec.state is not Running".to_owned())), Vec::new()))
+        }
         Ok(Checked { config, files, .. }) => planned.push((new(Ok(config)), files)),
         Err(error) => {
             let subject = format!("{kind} {}/{}", key.0, key.1);
             mistakes.extend(messages(error).into_iter().map(|message| {
                 let (field, message) = message.split_once(": ").unwrap_or(("", message.as_str()));
-                Mistake { place: place.to_owned(), subject: subject.clone(), field: field.to_owned(), message: message.to_owned() }
+                Mistake {
+                    place: place.to_owned(),
+                    subject: subject.clone(),
+                    field: field.to_owned(),
+                    message: message.to_owned(),
+                }
             }));
         }
     }

@@ -79,17 +79,27 @@ impl Resources {
         }
     }
 
-    fn add_custom(&mut self, document: &Document, schemas: &Schemas, version: &str, kind: &str, key: Key) -> Result<(), Vec<Mistake>> {
+    fn add_custom(
+        &mut self,
+        document: &Document,
+        schemas: &Schemas,
+        version: &str,
+        kind: &str,
+        key: Key,
+    ) -> Result<(), Vec<Mistake>> {
         let expected = format!("{GROUP}/{VERSION}");
         if version != expected {
             return Err(vec![mistake(document, "apiVersion", format!("{version:?} is not served; write {expected}"))]);
         }
         let admitted = schemas.admit(kind, &document.value).map_err(|violations| {
-            let mistakes = violations.into_iter().map(|violation| mistake(document, &violation.field, violation.message));
+            let mistakes =
+                violations.into_iter().map(|violation| mistake(document, &violation.field, violation.message));
             mistakes.collect::<Vec<_>>()
         })?;
         match kind {
-            "RocketMQConnection" => insert(&mut self.connections, key.clone(), typed(document, admitted, &key)?, document),
+            "RocketMQConnection" => {
+                insert(&mut self.connections, key.clone(), typed(document, admitted, &key)?, document)
+            }
             "RocketMQBinding" => insert(&mut self.bindings, key.clone(), typed(document, admitted, &key)?, document),
             _ => insert(&mut self.syncs, key.clone(), typed(document, admitted, &key)?, document),
         }
@@ -98,18 +108,36 @@ impl Resources {
 
 /// A mistake of a document.
 pub fn mistake(document: &Document, field: &str, message: impl Into<String>) -> Mistake {
-    Mistake { place: document.place.clone(), subject: document.subject(), field: field.to_owned(), message: message.into() }
+    Mistake {
+        place: document.place.clone(),
+        subject: document.subject(),
+        field: field.to_owned(),
+        message: message.into(),
+    }
 }
 
-fn insert<Object>(objects: &mut BTreeMap<Key, Object>, key: Key, object: Object, document: &Document) -> Result<(), Vec<Mistake>> {
+fn insert<Object>(
+    objects: &mut BTreeMap<Key, Object>,
+    key: Key,
+    object: Object,
+    document: &Document,
+) -> Result<(), Vec<Mistake>> {
     if objects.insert(key, object).is_some() {
-        return Err(vec![mistake(document, "metadata.name", "is used by an earlier document of the same kind; rename one")]);
+        return Err(vec![mistake(
+            document,
+            "metadata.name",
+            "is used by an earlier document of the same kind; rename one",
+        )]);
     }
     Ok(())
 }
 
 /// The typed object, with the identity that the API server would have given it.
-fn typed<Object: DeserializeOwned>(document: &Document, mut value: Value, (namespace, name): &Key) -> Result<Placed<Object>, Vec<Mistake>> {
+fn typed<Object: DeserializeOwned>(
+    document: &Document,
+    mut value: Value,
+    (namespace, name): &Key,
+) -> Result<Placed<Object>, Vec<Mistake>> {
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("namespace".to_owned(), Value::from(namespace.as_str()));
         metadata.entry("uid").or_insert_with(|| Value::from(format!("{namespace}-{name}")));
@@ -148,7 +176,8 @@ fn encoded(document: &Document, field: &str) -> Result<Data, Vec<Mistake>> {
     let mut data = Data::new();
     for (key, value) in entries(document, field) {
         // The value itself is never part of a message: it is a secret, however it is spelt.
-        let wrong = |_| vec![mistake(document, &format!("{field}.{key}"), "is not base64; put plain text under stringData")];
+        let wrong =
+            |_| vec![mistake(document, &format!("{field}.{key}"), "is not base64; put plain text under stringData")];
         let compact: String = text(document, field, key, value)?.split_whitespace().collect();
         data.insert(key.clone(), STANDARD.decode(compact).map_err(wrong)?);
     }

@@ -60,7 +60,12 @@ impl Schemas {
         if violations.is_empty()
             && let Err(errors) = self.validator.validate(schema, &object, None)
         {
-            violations.extend(errors.into_vec().into_iter().map(|error| Violation { field: error.field_path, message: error.message }));
+            violations.extend(
+                errors
+                    .into_vec()
+                    .into_iter()
+                    .map(|error| Violation { field: error.field_path, message: error.message }),
+            );
         }
         if violations.is_empty() { Ok(object) } else { Err(violations) }
     }
@@ -81,7 +86,9 @@ fn schema_of(crd: &CustomResourceDefinition) -> Result<(String, Value)> {
 fn drop_nulls(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            let is_dropped = |schema: Option<&Value>, field: &Value| field.is_null() && !schema.is_some_and(|schema| is_set(schema, "nullable"));
+            let is_dropped = |schema: Option<&Value>, field: &Value| {
+                field.is_null() && !schema.is_some_and(|schema| is_set(schema, "nullable"))
+            };
             fields.retain(|name, field| !is_dropped(field_schema(schema, name), field));
             for (name, field) in fields {
                 if let Some(schema) = field_schema(schema, name) {
@@ -99,7 +106,10 @@ fn drop_nulls(schema: &Value, value: &mut Value) {
 }
 
 fn field_schema<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
-    schema.get("properties").and_then(|properties| properties.get(name)).or_else(|| schema.get("additionalProperties").filter(|schema| schema.is_object()))
+    schema
+        .get("properties")
+        .and_then(|properties| properties.get(name))
+        .or_else(|| schema.get("additionalProperties").filter(|schema| schema.is_object()))
 }
 
 fn is_set(schema: &Value, flag: &str) -> bool {
@@ -162,14 +172,16 @@ fn shorten(value: &Value) -> String {
 fn check_enum(schema: &Value, value: &Value, path: &str, violations: &mut Vec<Violation>) {
     let Some(allowed) = schema.get("enum").and_then(Value::as_array) else { return };
     if !allowed.contains(value) {
-        let names: Vec<_> = allowed.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect();
+        let names: Vec<_> =
+            allowed.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect();
         violate(violations, path, format!("{} is not one of {}", shorten(value), names.join(", ")));
     }
 }
 
 fn check_object(schema: &Value, fields: &serde_json::Map<String, Value>, path: &str, violations: &mut Vec<Violation>) {
     let properties = schema.get("properties").and_then(Value::as_object);
-    let is_open = is_set(schema, "x-kubernetes-preserve-unknown-fields") || (properties.is_none() && schema.get("additionalProperties").is_none());
+    let is_open = is_set(schema, "x-kubernetes-preserve-unknown-fields")
+        || (properties.is_none() && schema.get("additionalProperties").is_none());
     for (name, value) in fields {
         let field = join(path, name);
         // The root's own fields are the API server's business.
@@ -189,7 +201,8 @@ fn check_object(schema: &Value, fields: &serde_json::Map<String, Value>, path: &
 }
 
 fn unknown_field(name: &str, properties: Option<&serde_json::Map<String, Value>>) -> String {
-    let known: Vec<&str> = properties.into_iter().flat_map(|properties| properties.keys()).map(String::as_str).collect();
+    let known: Vec<&str> =
+        properties.into_iter().flat_map(|properties| properties.keys()).map(String::as_str).collect();
     match known.iter().find(|known| known.eq_ignore_ascii_case(name)) {
         Some(known) => format!("is no field; write {known}"),
         None => format!("is no field; known are {}", known.join(", ")),
@@ -207,7 +220,13 @@ fn check_array(schema: &Value, items: &[Value], path: &str, violations: &mut Vec
             check(schema, item, &format!("{path}[{index}]"), violations);
         }
     }
-    let keys: Vec<&str> = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let keys: Vec<&str> = schema
+        .get("x-kubernetes-list-map-keys")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let identity = |item: &Value| match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
         Some("set") => Some(vec![item.clone()]),
         Some("map") => Some(keys.iter().map(|key| item.get(key).cloned().unwrap_or_default()).collect()),
@@ -218,7 +237,11 @@ fn check_array(schema: &Value, items: &[Value], path: &str, violations: &mut Vec
         let Some(identity) = identity else { return };
         if seen.contains(&identity) {
             let names: Vec<_> = identity.iter().map(shorten).collect();
-            violate(violations, &format!("{path}[{index}]"), format!("{} is there twice; remove one", names.join(", ")));
+            violate(
+                violations,
+                &format!("{path}[{index}]"),
+                format!("{} is there twice; remove one", names.join(", ")),
+            );
         }
         seen.push(identity);
     }
@@ -280,6 +303,10 @@ fn check_name(object: &Value, violations: &mut Vec<Violation>) {
         !label.is_empty() && label.bytes().all(is_inner) && !label.starts_with('-') && !label.ends_with('-')
     };
     if name.len() > 253 || !name.split('.').all(is_label) {
-        violate(violations, "metadata.name", format!("{name:?} is no name; use at most 253 lower-case letters, digits, - and ."));
+        violate(
+            violations,
+            "metadata.name",
+            format!("{name:?} is no name; use at most 253 lower-case letters, digits, - and ."),
+        );
     }
 }

@@ -21,7 +21,9 @@ const HEADERS: [&str; 9] = ["KIND", "NAME", "STATE", "IN", "OUT", "FAILED", "LAG
 #[must_use]
 pub fn render(rows: &[Row]) -> String {
     let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
-    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).chain([HEADERS[column].len()]).max().unwrap_or(0);
+    let width = |column: usize| {
+        cells.iter().map(|row| row[column].chars().count()).chain([HEADERS[column].len()]).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..8).map(width).collect();
     let mut text = String::new();
     let headers: Vec<String> = HEADERS.iter().map(|header| (*header).to_owned()).collect();
@@ -42,7 +44,9 @@ fn cells(row: &Row) -> Vec<String> {
         Err(why) => ("not run", None, Some(why.clone())),
     };
     let figure = |value: fn(&BindingReport) -> Option<u64>| {
-        binding.as_ref().map_or_else(String::new, |binding| value(binding).map_or("?".to_owned(), |value| value.to_string()))
+        binding
+            .as_ref()
+            .map_or_else(String::new, |binding| value(binding).map_or("?".to_owned(), |value| value.to_string()))
     };
     let detail = detail.or_else(|| binding.as_ref().map(binding_detail)).unwrap_or_default();
     vec![
@@ -113,17 +117,26 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_errors_show_their_remedy() {
-        let identity = Identity { kind: "RocketMQBinding".into(), namespace: "shop".into(), name: "orders".into(), generation: 1 };
+        let identity =
+            Identity { kind: "RocketMQBinding".into(), namespace: "shop".into(), name: "orders".into(), generation: 1 };
         let reporter = crate::worker::report::Reporter::new(identity);
         reporter.set_binding(BindingReport { messages_in: 12, lag: Some(3), ..BindingReport::default() });
         reporter.set_health(Some(reported("AppUnreachable", "no connection to the app", "start the app")));
-        let row = Row { kind: "RocketMQBinding".into(), name: "shop/orders".into(), report: Ok(Box::new(reporter.current())) };
-        let stopped = Row { kind: "RocketMQSync".into(), name: "shop/s".into(), report: Err("not available yet".into()) };
+        let row = Row {
+            kind: "RocketMQBinding".into(),
+            name: "shop/orders".into(),
+            report: Ok(Box::new(reporter.current())),
+        };
+        let stopped =
+            Row { kind: "RocketMQSync".into(), name: "shop/s".into(), report: Err("not available yet".into()) };
         let text = render(&[row, stopped]);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("KIND             NAME         STATE    IN  OUT  FAILED  LAG"), "{text}");
         assert!(lines[1].starts_with("RocketMQBinding  shop/orders  Failing  12  0    0       3"), "{text}");
         assert!(lines[2].contains("not run") && lines[2].ends_with("not available yet"), "{text}");
-        assert!(text.contains("AppUnreachable: no connection to the app") && text.contains("→ start the app"), "{text}");
+        assert!(
+            text.contains("AppUnreachable: no connection to the app") && text.contains("→ start the app"),
+            "{text}"
+        );
     }
 }

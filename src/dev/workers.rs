@@ -68,7 +68,8 @@ impl Workers {
     pub fn addresses(&self) -> Vec<String> {
         let lines = self.workers.iter().flat_map(|(subject, worker)| {
             let name = subject.rsplit('/').next().unwrap_or_default();
-            let api = worker.api_address().map(|address| format!("{subject}: POST http://{address}/v1.0/bindings/{name}"));
+            let api =
+                worker.api_address().map(|address| format!("{subject}: POST http://{address}/v1.0/bindings/{name}"));
             let admin = format!("{subject}: http://{}/status and /metrics", worker.admin_address());
             api.into_iter().chain([admin])
         });

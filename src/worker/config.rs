@@ -52,7 +52,9 @@ pub fn client_config(cluster: &ClusterConfig, identity: &Identity) -> Result<Cli
 /// # Errors
 /// A file cannot be read, is empty or is not text.
 pub fn read_credentials(cluster: &ClusterConfig) -> Result<Option<Credentials>> {
-    let Some(CredentialFiles { access_key, secret_key, security_token }) = &cluster.credentials else { return Ok(None) };
+    let Some(CredentialFiles { access_key, secret_key, security_token }) = &cluster.credentials else {
+        return Ok(None);
+    };
     let access_key = read_secret("the access key", access_key)?.expose_secret().to_owned();
     let secret_key = read_secret("the secret key", secret_key)?;
     let security_token = security_token.as_ref().map(|path| read_secret("the security token", path)).transpose()?;

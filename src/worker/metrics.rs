@@ -141,7 +141,11 @@ impl BindingMetrics {
     #[must_use]
     pub fn register(metrics: &Metrics, identity: &Identity) -> Self {
         let label = |key: &'static str, value: &str| (key.into(), value.to_owned().into());
-        let labels = [label("component_kind", &identity.kind), label("namespace", &identity.namespace), label("name", &identity.name)];
+        let labels = [
+            label("component_kind", &identity.kind),
+            label("namespace", &identity.namespace),
+            label("name", &identity.name),
+        ];
         metrics.register(|registry| {
             let registry = registry.sub_registry_with_labels(labels.into_iter());
             let families = Families::register(registry);
@@ -151,7 +155,11 @@ impl BindingMetrics {
             lag.set(-1);
             registry.register("redelivered_events", "Messages handed back for redelivery", redelivered.clone());
             registry.register("dead_lettered_events", "Messages moved to the dead-letter topic", dead_lettered.clone());
-            registry.register("consumer_lag_events", "Messages stored but not acknowledged, -1 until known", lag.clone());
+            registry.register(
+                "consumer_lag_events",
+                "Messages stored but not acknowledged, -1 until known",
+                lag.clone(),
+            );
             registry.register("consumer_queues", "Queues that this worker reads", queues.clone());
             Self { input, output, redelivered, dead_lettered, lag, queues }
         })
@@ -165,14 +173,18 @@ mod tests {
     #[test]
     fn carries_identity_and_direction() {
         let metrics = Metrics::new("worker");
-        let identity = Identity { kind: "RocketMQBinding".into(), namespace: "n".into(), name: "b".into(), generation: 1 };
+        let identity =
+            Identity { kind: "RocketMQBinding".into(), namespace: "n".into(), name: "b".into(), generation: 1 };
         let binding = BindingMetrics::register(&metrics, &identity);
         let guard = binding.input.start();
         binding.input.fail("AppTimeout");
         drop(guard);
         let text = metrics.encode().unwrap();
         let labels = r#"{component_kind="RocketMQBinding",namespace="n",name="b",component_type="input""#;
-        for line in [format!("component_errors_total{labels},reason=\"AppTimeout\"}} 1"), format!("component_in_flight_events{labels}}} 0")] {
+        for line in [
+            format!("component_errors_total{labels},reason=\"AppTimeout\"}} 1"),
+            format!("component_in_flight_events{labels}}} 0"),
+        ] {
             assert!(text.contains(&format!("rocketmq_connector_{line}")), "{line} missing in {text}");
         }
     }

@@ -61,11 +61,13 @@ impl Worker {
     pub async fn start(config: WorkerConfig, token: CancellationToken) -> Result<Self> {
         let WorkerConfig { identity, admin, role, .. } = config;
         let (metrics, readiness) = (Metrics::new("worker"), Readiness::default());
-        let (reporter, gate) = (Reporter::new(identity.clone()), readiness.gate("rocketmq", "a connection to the RocketMQ cluster"));
+        let (reporter, gate) =
+            (Reporter::new(identity.clone()), readiness.gate("rocketmq", "a connection to the RocketMQ cluster"));
         let listen_failed = |what, address: String| move |source| Error::Listen { what, address, source };
 
         let address = format!("{}:{}", admin.host, admin.port);
-        let admin = AdminServer::bind(&admin.host, admin.port).await.map_err(listen_failed("the admin server", address))?;
+        let admin =
+            AdminServer::bind(&admin.host, admin.port).await.map_err(listen_failed("the admin server", address))?;
         let admin_address = admin.address();
         let context = Context { identity, reporter: reporter.clone(), metrics: metrics.clone(), gate };
         let (role, api) = RunnableRole::prepare(context, role).await?;

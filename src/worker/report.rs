@@ -12,8 +12,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use crate::worker_config::report::{BindingReport, ConnectionReport, ReportedError, WorkerReport, WorkerState};
 use crate::worker_config::Identity;
+use crate::worker_config::report::{BindingReport, ConnectionReport, ReportedError, WorkerReport, WorkerState};
 
 /// Shortest time between two revisions that differ only in counters.
 pub const COUNTER_INTERVAL: Duration = Duration::from_secs(10);

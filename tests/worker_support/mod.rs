@@ -38,7 +38,8 @@ impl Broker {
     /// The instance of this name, for instance `5.4.0-plain`.
     pub fn named(instance: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let folder = std::env::var("ROCKETMQ_TEST_RUN").expect("ROCKETMQ_TEST_RUN should name the folder of the brokers");
+        let folder =
+            std::env::var("ROCKETMQ_TEST_RUN").expect("ROCKETMQ_TEST_RUN should name the folder of the brokers");
         let path = PathBuf::from(folder).join(instance).join("env");
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let pairs = text.lines().filter_map(|line| line.split_once('='));
@@ -122,7 +123,8 @@ pub fn input(app: SocketAddr) -> InputConfig {
 }
 
 pub fn worker_config(role: Role) -> WorkerConfig {
-    let identity = Identity { kind: "RocketMQBinding".into(), namespace: "test".into(), name: "rmq".into(), generation: 1 };
+    let identity =
+        Identity { kind: "RocketMQBinding".into(), namespace: "test".into(), name: "rmq".into(), generation: 1 };
     WorkerConfig { version: VERSION, identity, admin: AdminConfig { host: "127.0.0.1".to_owned(), port: 0 }, role }
 }
 
@@ -288,11 +290,18 @@ impl App {
     }
 }
 
-async fn handle(State(app): State<App>, method: Method, uri: Uri, headers: HeaderMap, body: String) -> impl IntoResponse {
+async fn handle(
+    State(app): State<App>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> impl IntoResponse {
     let request = Received { method, path: uri.path().to_owned(), headers, body, at: Instant::now() };
     let (status, pause) = {
         let mut requests = app.requests.lock().unwrap();
-        let same = requests.iter().filter(|earlier| earlier.method == request.method && earlier.body == request.body).count();
+        let same =
+            requests.iter().filter(|earlier| earlier.method == request.method && earlier.body == request.body).count();
         let answer = (app.respond)(&request, same + 1);
         requests.push(request);
         answer

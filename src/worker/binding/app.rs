@@ -70,7 +70,10 @@ impl App {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let expressions = binding.topics.iter().map(|topic| {
-            (topic.topic.clone(), header(topic.expression.as_deref().unwrap_or("*")).unwrap_or(HeaderValue::from_static("")))
+            (
+                topic.topic.clone(),
+                header(topic.expression.as_deref().unwrap_or("*")).unwrap_or(HeaderValue::from_static("")),
+            )
         });
         Ok(Self {
             client: build_client(is_https, input.max_concurrency)?,
@@ -162,7 +165,10 @@ impl App {
         insert("rocketmq-topic", header(&message.topic));
         insert("rocketmq-message-id", header(&message.message_id));
         insert("rocketmq-tag", message.tag.as_deref().and_then(header));
-        insert("rocketmq-keys", Some(&message.keys).filter(|keys| !keys.is_empty()).and_then(|keys| header(&keys.join(" "))));
+        insert(
+            "rocketmq-keys",
+            Some(&message.keys).filter(|keys| !keys.is_empty()).and_then(|keys| header(&keys.join(" "))),
+        );
         insert("rocketmq-queue-id", Some(message.queue_id.into()));
         insert("rocketmq-queue-offset", Some(message.queue_offset.into()));
         insert("rocketmq-born-time", Some(message.born_timestamp.into()));
@@ -254,7 +260,11 @@ fn header(text: &str) -> Option<HeaderValue> {
     let is_allowed = |character: char| !character.is_ascii_control();
     let escaped: String = text
         .chars()
-        .map(|character| if is_allowed(character) { character.to_string() } else { format!("%{:02X}", u32::from(character)) })
+        .map(
+            |character| {
+                if is_allowed(character) { character.to_string() } else { format!("%{:02X}", u32::from(character)) }
+            },
+        )
         .collect();
     HeaderValue::from_bytes(escaped.as_bytes()).ok()
 }

@@ -147,7 +147,9 @@ impl Input {
             self.note(&failure, delivery.message());
             let next = match failure {
                 Failure::Unreachable(_) => self.wait_for_app(&token).await,
-                _ if attempt >= self.config.redelivery.max_attempts => return self.dead_letter(delivery, attempt).await,
+                _ if attempt >= self.config.redelivery.max_attempts => {
+                    return self.dead_letter(delivery, attempt).await;
+                }
                 _ if self.config.ordered => self.pause(attempt, &token).await,
                 _ => return self.hand_back(delivery, attempt).await,
             };
@@ -183,7 +185,13 @@ impl Input {
         let (topic, message_id) = (delivery.message().topic.clone(), delivery.message().message_id.clone());
         match delivery.dead_letter().await {
             Ok(()) => {
-                tracing::warn!(topic, message_id, attempt, group = self.binding.group, "message moved to the dead-letter topic");
+                tracing::warn!(
+                    topic,
+                    message_id,
+                    attempt,
+                    group = self.binding.group,
+                    "message moved to the dead-letter topic"
+                );
                 self.metrics.dead_lettered.inc();
             }
             Err(error) => self.broker_failed("failed to move a message to the dead-letter topic", &error),

@@ -205,7 +205,12 @@ impl Binding {
         let mut attempt = 1;
         let trying = async {
             while let Err(trouble) = probe(client).await {
-                tracing::warn!(attempt, reason = trouble.reason, error = trouble.message, "failed to connect to RocketMQ");
+                tracing::warn!(
+                    attempt,
+                    reason = trouble.reason,
+                    error = trouble.message,
+                    "failed to connect to RocketMQ"
+                );
                 if attempt >= self.config.retries {
                     self.health.set(Part::Cluster, Some(trouble));
                 } else {

@@ -41,7 +41,12 @@ pub enum PublishError {
 impl Output {
     /// An output that is not connected yet.
     #[must_use]
-    pub fn new(binding: Arc<BindingConfig>, metrics: DirectionMetrics, reporter: Reporter, health: Arc<Health>) -> Self {
+    pub fn new(
+        binding: Arc<BindingConfig>,
+        metrics: DirectionMetrics,
+        reporter: Reporter,
+        health: Arc<Health>,
+    ) -> Self {
         Self { binding, producer: RwLock::new(None), metrics, reporter, health }
     }
 
@@ -95,7 +100,10 @@ impl Output {
     }
 }
 
-fn summarize(targets: &[Target], outcomes: Vec<rocketmq::Result<SendReceipt>>) -> Result<Vec<SendReceipt>, PublishError> {
+fn summarize(
+    targets: &[Target],
+    outcomes: Vec<rocketmq::Result<SendReceipt>>,
+) -> Result<Vec<SendReceipt>, PublishError> {
     if outcomes.iter().all(Result::is_ok) {
         return Ok(outcomes.into_iter().flatten().collect());
     }

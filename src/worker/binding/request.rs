@@ -79,7 +79,9 @@ impl Publication {
     /// # Errors
     /// An unknown `rocketmq-` key, or a value that cannot be used.
     pub fn parse(metadata: &BTreeMap<String, String>, traceparent: Option<String>) -> Result<Self, Invalid> {
-        if let Some((key, value)) = metadata.iter().find(|(key, _)| key.starts_with("rocketmq-") && !KNOWN.contains(&key.as_str())) {
+        if let Some((key, value)) =
+            metadata.iter().find(|(key, _)| key.starts_with("rocketmq-") && !KNOWN.contains(&key.as_str()))
+        {
             return Err(invalid(key, value, format!("the key is not known; known are {TOPICS}, {}", KNOWN.join(", "))));
         }
         let get = |key: &str| metadata.get(key).map(|value| value.trim()).filter(|value| !value.is_empty());
@@ -110,7 +112,8 @@ impl Publication {
         let mut targets = if self.topics.is_empty() { configured() } else { self.topics.clone() };
         for target in &mut targets {
             target.expression = target.expression.take().filter(|expression| !matches!(expression.as_str(), "*" | ""));
-            if let (None, Some(expression)) = (&self.tag, target.expression.as_ref().filter(|text| text.contains("||"))) {
+            if let (None, Some(expression)) = (&self.tag, target.expression.as_ref().filter(|text| text.contains("||")))
+            {
                 return Err(Invalid::SeveralTags { topic: target.topic.clone(), expression: expression.clone() });
             }
         }
@@ -148,7 +151,11 @@ fn parse_topics(key: &str, value: &str) -> Result<Vec<Target>, Invalid> {
         }
     }
     if targets.len() > MAX_TOPICS {
-        return Err(invalid(key, &format!("{} topics", targets.len()), format!("send at most {MAX_TOPICS} in one request")));
+        return Err(invalid(
+            key,
+            &format!("{} topics", targets.len()),
+            format!("send at most {MAX_TOPICS} in one request"),
+        ));
     }
     Ok(targets)
 }
@@ -161,9 +168,13 @@ fn parse_delay(level: Option<&str>, time: Option<&str>) -> Result<Option<Delay>,
             _ => Err(invalid(DELAY_LEVEL, level, "send a number from 1 to 18".to_owned())),
         },
         (None, Some(time)) => {
-            let millis = time.parse::<i64>().ok().or_else(|| Some(time.parse::<jiff::Timestamp>().ok()?.as_millisecond()));
+            let millis =
+                time.parse::<i64>().ok().or_else(|| Some(time.parse::<jiff::Timestamp>().ok()?.as_millisecond()));
             let why = "send milliseconds since the Unix epoch, or a time such as 2030-01-31T12:00:00Z";
-            millis.filter(|millis| *millis > 0).map(|millis| Some(Delay::At(millis))).ok_or_else(|| invalid(DELIVERY_TIME, time, why.to_owned()))
+            millis
+                .filter(|millis| *millis > 0)
+                .map(|millis| Some(Delay::At(millis)))
+                .ok_or_else(|| invalid(DELIVERY_TIME, time, why.to_owned()))
         }
         (Some(level), Some(_)) => Err(invalid(DELAY_LEVEL, level, format!("send it or {DELIVERY_TIME}, not both"))),
     }
@@ -239,7 +250,12 @@ mod tests {
         assert_eq!(delay(&[(DELAY_LEVEL, "3")]), Ok(Some(Delay::Level(3))));
         assert_eq!(delay(&[(DELIVERY_TIME, "1893499200000")]), Ok(Some(Delay::At(1_893_499_200_000))));
         assert_eq!(delay(&[(DELIVERY_TIME, "2030-01-01T12:00:00Z")]), Ok(Some(Delay::At(1_893_499_200_000))));
-        for pairs in [&[(DELAY_LEVEL, "0")][..], &[(DELAY_LEVEL, "19")], &[(DELIVERY_TIME, "soon")], &[(DELAY_LEVEL, "1"), (DELIVERY_TIME, "9")]] {
+        for pairs in [
+            &[(DELAY_LEVEL, "0")][..],
+            &[(DELAY_LEVEL, "19")],
+            &[(DELIVERY_TIME, "soon")],
+            &[(DELAY_LEVEL, "1"), (DELIVERY_TIME, "9")],
+        ] {
             assert!(delay(pairs).is_err(), "{pairs:?}");
         }
     }

@@ -35,7 +35,8 @@ pub fn addresses(cluster: &ClusterConfig) -> Vec<String> {
         None => (80, domain),
     };
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let address = if split_port(authority).is_some() { authority.to_owned() } else { format!("{authority}:{default_port}") };
+    let address =
+        if split_port(authority).is_some() { authority.to_owned() } else { format!("{authority}:{default_port}") };
     vec![address]
 }
 
@@ -51,7 +52,8 @@ pub fn check_addresses(cluster: &ClusterConfig) -> Outcome {
         return Outcome::failed("no name server is configured", "set spec.nameServers or spec.nameServerDomain");
     }
     let is_valid = |address: &str| {
-        split_port(address).is_some_and(|(host, port)| port != 0 && !host.is_empty() && !host.contains(['/', ' ', ',', ';']))
+        split_port(address)
+            .is_some_and(|(host, port)| port != 0 && !host.is_empty() && !host.contains(['/', ' ', ',', ';']))
     };
     let wrong: Vec<_> = addresses(cluster).into_iter().filter(|address| !is_valid(address)).collect();
     match wrong.as_slice() {
@@ -99,7 +101,8 @@ fn peer(stream: &TcpStream, address: &str) -> String {
 
 fn some_or_all(outcomes: Vec<Result<String, String>>, remedy: &str) -> Outcome {
     let (good, bad): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
-    let (good, bad): (Vec<_>, Vec<_>) = (good.into_iter().flatten().collect(), bad.into_iter().filter_map(Result::err).collect());
+    let (good, bad): (Vec<_>, Vec<_>) =
+        (good.into_iter().flatten().collect(), bad.into_iter().filter_map(Result::err).collect());
     match (good.is_empty(), bad.is_empty()) {
         (_, true) => Outcome::passed(list(good)),
         (true, false) => Outcome::failed(list(bad), remedy),
@@ -128,14 +131,16 @@ fn failed(error: &Error) -> Outcome {
 
 /// Whether the address of every broker accepts a connection; a replica that does not is a warning.
 pub async fn reach_brokers(info: &ClusterInfo, mapped: &BTreeMap<String, String>) -> Outcome {
-    let advertised = info.brokers.iter().flat_map(|broker| broker.addresses.iter().map(move |(id, address)| (broker, *id, address)));
+    let advertised =
+        info.brokers.iter().flat_map(|broker| broker.addresses.iter().map(move |(id, address)| (broker, *id, address)));
     let attempts = advertised.map(|(broker, id, address)| async move {
         let target = mapped.get(address).unwrap_or(address);
         let outcome = reach(target).await;
         (id == 0, outcome.map_err(|why| format!("{} advertises {address}; {why}", broker.name)))
     });
     let outcomes = join_all(attempts).await;
-    let remedy = "set the broker's brokerIP1 to an address that is reachable from here, or map it in spec.brokerAddresses";
+    let remedy =
+        "set the broker's brokerIP1 to an address that is reachable from here, or map it in spec.brokerAddresses";
     let bad = |is_master: bool| -> Vec<String> {
         let bad = outcomes.iter().filter(|(master, _)| *master == is_master);
         bad.filter_map(|(_, outcome)| outcome.as_ref().err().cloned()).collect()
@@ -205,7 +210,10 @@ fn check_permission(topic: &str, route: &TopicRoute, usage: Usage) -> Result<(),
 #[must_use]
 pub fn check_version(version: Option<&str>) -> Outcome {
     let Some(version) = version else {
-        return Outcome::warning("not known: this user may not ask", "give the user the right to read the cluster's settings");
+        return Outcome::warning(
+            "not known: this user may not ask",
+            "give the user the right to read the cluster's settings",
+        );
     };
     match parse_version(version) {
         Some(found) if found >= OLDEST => Outcome::passed(version),
@@ -213,7 +221,10 @@ pub fn check_version(version: Option<&str>) -> Outcome {
             let remedy = format!("use RocketMQ {}.{} or newer", OLDEST.0, OLDEST.1);
             Outcome::failed(format!("version {version} is too old"), remedy)
         }
-        None => Outcome::warning(format!("version {version:?} cannot be read"), "check that it is an Apache RocketMQ broker"),
+        None => Outcome::warning(
+            format!("version {version:?} cannot be read"),
+            "check that it is an Apache RocketMQ broker",
+        ),
     }
 }
 
@@ -269,7 +280,8 @@ mod tests {
     #[test]
     fn the_domain_stands_in_for_the_servers() {
         let of = |domain: &str| {
-            addresses(&ClusterConfig { name_server_domain: Some(domain.to_owned()), ..ClusterConfig::default() }).remove(0)
+            addresses(&ClusterConfig { name_server_domain: Some(domain.to_owned()), ..ClusterConfig::default() })
+                .remove(0)
         };
         assert_eq!(of("http://ns.example.com/rocketmq/nsaddr"), "ns.example.com:80");
         assert_eq!(of("https://ns.example.com"), "ns.example.com:443");

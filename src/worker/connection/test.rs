@@ -86,7 +86,8 @@ pub async fn run(config: &ConnectionConfig, identity: &Identity) -> ConnectionRe
 
 fn build_client(config: &ConnectionConfig, identity: &Identity) -> Result<Client> {
     let settings = config::client_config(&config.cluster, identity)?;
-    Client::new(settings).map_err(|source| super::super::error::Error::RocketMq { what: "failed to build the client", source })
+    Client::new(settings)
+        .map_err(|source| super::super::error::Error::RocketMq { what: "failed to build the client", source })
 }
 
 fn check_client(config: &ConnectionConfig, error: Option<&super::super::error::Error>) -> Outcome {

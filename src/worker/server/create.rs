@@ -96,7 +96,8 @@ mod tests {
     #[test]
     fn data_is_the_text_as_sent() {
         let data = r#"{"z": "<&>",  "a": [1, 2.50, 12345678901234567890], "big": 1e+21, "u": "\u00e9é"}"#;
-        let request = parse(&format!(r#"{{"operation": "create", "data": {data} , "metadata": {{"k": "v"}}}}"#)).unwrap();
+        let request =
+            parse(&format!(r#"{{"operation": "create", "data": {data} , "metadata": {{"k": "v"}}}}"#)).unwrap();
         assert_eq!(request.data, data);
         assert_eq!((request.operation.as_str(), request.metadata["k"].as_str()), ("create", "v"));
     }
@@ -118,7 +119,8 @@ mod tests {
     #[test]
     fn malformed_bodies_are_refused() {
         let deep = "[".repeat(100_000);
-        let bodies = ["", "  \n", "{bad", "[]", "null", "5", r#"{"metadata":{"a":5}}"#, r#"{"operation":1}"#, r#"{"data":"#];
+        let bodies =
+            ["", "  \n", "{bad", "[]", "null", "5", r#"{"metadata":{"a":5}}"#, r#"{"operation":1}"#, r#"{"data":"#];
         for body in bodies.into_iter().chain([format!(r#"{{"data":{deep}"#).as_str()]) {
             let error = parse(body).unwrap_err();
             assert_eq!(error.status(), 400, "{body:.40}");

@@ -118,20 +118,29 @@ async fn create(api: &Api, name: &str, headers: &HeaderMap, body: Body) -> Resul
     }
     let known = api.binding_name();
     if name != known {
-        return Err(ApiError::invoke(name, format_args!("couldn't find output binding {name}; this worker serves {known}")));
+        return Err(ApiError::invoke(
+            name,
+            format_args!("couldn't find output binding {name}; this worker serves {known}"),
+        ));
     }
     if request.operation != "create" {
-        let why = format!("binding {name} does not support operation {}. supported operations:create", request.operation);
+        let why =
+            format!("binding {name} does not support operation {}. supported operations:create", request.operation);
         return Err(ApiError::invoke(name, why));
     }
     let failed = |error: PublishError| ApiError::invoke(name, format_args!("binding-rocketmq: {error}"));
-    let publication = Publication::parse(&request.metadata, trace_to_store(headers)).map_err(|error| failed(error.into()))?;
+    let publication =
+        Publication::parse(&request.metadata, trace_to_store(headers)).map_err(|error| failed(error.into()))?;
     api.output.publish(&publication, request.data).await.map_err(failed)
 }
 
 /// Reads a body of at most the configured size. Its share of the budget is taken before the first byte is read, so that
 /// no two half-read bodies wait for each other.
-async fn read_body(api: &Api, headers: &HeaderMap, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+async fn read_body(
+    api: &Api,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
     let limit = api.max_body_bytes;
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let size: usize = announced.unwrap_or(limit);
@@ -154,7 +163,8 @@ async fn read_body(api: &Api, headers: &HeaderMap, body: Body) -> Result<(Bytes,
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let mut collected = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ApiError::malformed(format_args!("unexpected EOF: {error}; send the whole body")))?;
+        let frame =
+            frame.map_err(|error| ApiError::malformed(format_args!("unexpected EOF: {error}; send the whole body")))?;
         let Ok(data) = frame.into_data() else { continue };
         if collected.len() + data.len() > limit {
             drop(collected);
@@ -214,7 +224,8 @@ async fn metadata(State(api): State<Arc<Api>>) -> Json<serde_json::Value> {
     let mut extended = api.extended.lock().unwrap_or_else(PoisonError::into_inner).clone();
     extended.insert("daprRuntimeVersion".to_owned(), version.to_owned());
     let name = api.binding_name();
-    let component = json!({"name": name, "type": "bindings.rocketmq", "version": "v1", "capabilities": ["OUTPUT_BINDING"]});
+    let component =
+        json!({"name": name, "type": "bindings.rocketmq", "version": "v1", "capabilities": ["OUTPUT_BINDING"]});
     let disabled = json!({"runtimeStatus": "DISABLED", "hostReady": false, "placement": ""});
     Json(json!({
         "id": name,
@@ -230,7 +241,8 @@ async fn metadata(State(api): State<Arc<Api>>) -> Json<serde_json::Value> {
 async fn set_metadata(State(api): State<Arc<Api>>, Path(key): Path<String>, body: String) -> Response {
     let mut extended = api.extended.lock().unwrap_or_else(PoisonError::into_inner);
     if extended.len() >= MAX_EXTENDED && !extended.contains_key(&key) {
-        return ApiError::malformed(format_args!("metadata has {MAX_EXTENDED} entries already; reuse a key")).into_response();
+        return ApiError::malformed(format_args!("metadata has {MAX_EXTENDED} entries already; reuse a key"))
+            .into_response();
     }
     extended.insert(key, body);
     StatusCode::NO_CONTENT.into_response()
