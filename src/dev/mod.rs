@@ -16,6 +16,7 @@ pub mod table;
 pub mod workers;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -99,6 +100,8 @@ async fn run_demo(mut documents: Vec<Document>, overrides: &Overrides, token: &C
     let (planned, _) = prepare(&documents, overrides, &folder)?;
     let workers = Workers::start(planned, token).await?;
     let played = token.run_until_cancelled(app.play(&workers, &say)).await.unwrap_or(Ok(()));
+    // The figures of the table follow the messages by half a second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     print!("{}", table::render(&workers.rows()));
     if played.is_ok() {
         app.follow(token, &say).await;

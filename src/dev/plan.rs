@@ -3,7 +3,7 @@
 //! What a pod finds elsewhere is put in its place: mounted files come from a private folder, ports are on loopback, and
 //! `app.service` is looked for on this machine under the same port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Error, Mistake, Result};
 use super::files::PrivateFolder;
@@ -78,7 +78,9 @@ pub fn plan(resources: &Resources, overrides: &Overrides, folder: &PrivateFolder
     if !mistakes.is_empty() {
         return Err(Error::Invalid(mistakes));
     }
-    planned.into_iter().map(|(planned, files)| localize(planned, &files, resources, overrides, folder)).collect()
+    let localized: Result<Vec<Planned>> =
+        planned.into_iter().map(|(planned, files)| localize(planned, &files, resources, overrides, folder)).collect();
+    Ok(with_distinct_ports(localized?))
 }
 
 /// What the operator's functions made of a resource.
@@ -168,6 +170,19 @@ fn localize(
     }
     planned.config = Ok(config);
     Ok(planned)
+}
+
+/// Pods have an address each; here the second API of a port gets a free one.
+fn with_distinct_ports(mut planned: Vec<Planned>) -> Vec<Planned> {
+    let mut taken = BTreeSet::new();
+    for config in planned.iter_mut().filter_map(|planned| planned.config.as_mut().ok()) {
+        if let Role::Binding(BindingConfig { output: Some(output), .. }) = &mut config.role
+            && !taken.insert(output.http_port)
+        {
+            output.http_port = 0;
+        }
+    }
+    planned
 }
 
 fn content(source: &Source, namespace: &str, resources: &Resources) -> Vec<u8> {

@@ -72,7 +72,14 @@ fn state(state: WorkerState) -> &'static str {
 
 fn binding_detail(binding: &BindingReport) -> String {
     let BindingReport { queues, in_flight, redelivered, dead_lettered, .. } = binding;
-    format!("{queues} queues, {in_flight} in flight, {redelivered} redelivered, {dead_lettered} dead-lettered")
+    let counts = [
+        (u64::from(*queues), "queues"),
+        (*in_flight, "in flight"),
+        (*redelivered, "redelivered"),
+        (*dead_lettered, "dead-lettered"),
+    ];
+    let shown = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn connection_detail(connection: &ConnectionReport) -> String {

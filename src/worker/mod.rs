@@ -117,14 +117,16 @@ impl Worker {
 }
 
 enum RunnableRole {
-    Connection(connection::Connection),
+    Connection(Box<connection::Connection>),
     Binding(Box<binding::Binding>),
 }
 
 impl RunnableRole {
     async fn prepare(context: Context, role: Role) -> Result<(Self, Option<SocketAddr>)> {
         match role {
-            Role::Connection(config) => Ok((Self::Connection(connection::Connection::new(context, config)), None)),
+            Role::Connection(config) => {
+                Ok((Self::Connection(Box::new(connection::Connection::new(context, config))), None))
+            }
             Role::Binding(config) => {
                 let listener = match &config.output {
                     Some(output) => Some(listen(&output.host, output.http_port).await?),

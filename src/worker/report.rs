@@ -71,7 +71,7 @@ impl Reporter {
         if report.state == WorkerState::Draining || (report.state == state && report.message == message) {
             return;
         }
-        tracing::info!(state = ?state, message = message.as_deref().unwrap_or_default(), "worker state changed");
+        tracing::info!(state = ?state, why = message.as_deref().unwrap_or_default(), "worker state changed");
         (report.state, report.message) = (state, message);
         self.revise(&mut tracked);
     }

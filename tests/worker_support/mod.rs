@@ -1,5 +1,5 @@
 //! What the worker tests share: real brokers, workers in this process, and an app that answers as it is told.
-#![allow(dead_code)] // each test file uses its part
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
