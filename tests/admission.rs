@@ -6,49 +6,19 @@
 
 #[path = "common/apiserver.rs"]
 mod apiserver;
+#[path = "admission/cases.rs"]
+mod cases;
 #[path = "admission/dry_run.rs"]
 mod dry_run;
 
 use std::path::Path;
 
 use apiserver::with_definitions;
+use cases::{cases, manifest};
 use dry_run::{Verdict, dry_run};
 use rocketmq_connector::api::{RocketMQBinding, RocketMQConnection, RocketMQSync};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-
-/// A manifest and what the API server says to it.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    /// What the case shows.
-    case: String,
-    /// Parts of the message with which the manifest is refused; none when it is accepted.
-    #[serde(default)]
-    refused: Vec<String>,
-    /// Name of the resource.
-    #[serde(default = "usual_name")]
-    name: String,
-    spec: Value,
-}
-
-fn usual_name() -> String {
-    "case".to_owned()
-}
-
-fn cases(file: &str) -> Vec<Case> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admission").join(file);
-    let text = std::fs::read_to_string(&path).unwrap();
-    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn manifest(kind: &str, name: &str, spec: &Value) -> Value {
-    json!({
-        "apiVersion": "connector.rocketmq.dev/v1alpha1", "kind": kind,
-        "metadata": { "name": name, "namespace": "default" }, "spec": spec,
-    })
-}
 
 /// Runs a table; returns how many manifests were accepted and refused.
 async fn run<K: DeserializeOwned>(kind: &str, file: &str, least: usize) {
