@@ -6,6 +6,7 @@
 #![allow(clippy::duplicated_attributes, reason = "several printer columns have one type or one priority")]
 
 pub mod binding;
+mod binding_input;
 pub mod condition;
 pub mod connection;
 mod crds;
@@ -15,6 +16,8 @@ pub mod reference;
 pub mod status;
 pub mod sync;
 pub mod sync_database;
+mod sync_target;
+mod sync_transform;
 pub mod template;
 pub mod workload;
 

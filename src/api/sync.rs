@@ -1,7 +1,5 @@
 //! A data pipeline between a RocketMQ cluster and another one, a database or an HTTP endpoint.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -9,11 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::position::StartFrom;
 use super::quantity::{ByteSize, Duration};
-use super::reference::{ConnectionRef, Credential, Tls};
+use super::reference::ConnectionRef;
 use super::status::{LastError, WorkerStatus};
-use super::sync_database::{MySqlSource, MySqlTarget, PostgresSource, PostgresTarget};
+use super::sync_database::{MySqlSource, PostgresSource};
 use super::template::PodTemplate;
 use super::workload::{Autoscaling, DesiredState};
+
+pub use super::sync_target::{Delay, FileFormat, HttpTarget, ObjectStorageTarget, SyncTarget};
+pub use super::sync_transform::{CastType, Transform};
 
 /// A data pipeline: messages or rows are read from the source, transformed and written to the target.
 #[derive(Debug, Clone, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -161,148 +162,6 @@ pub struct MessageFilter {
     pub sql: Option<String>,
 }
 
-/// Where records go.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new(
-        "[has(self.connectionRef), has(self.postgres), has(self.mysql), has(self.http), has(self.objectStorage)]\
-         .filter(set, set).size() == 1",
-    )
-    .message("set exactly one of target.connectionRef, postgres, mysql, http and objectStorage"),
-    validation = Rule::new(
-        "has(self.connectionRef) || !(has(self.topic) || has(self.producerGroup) || has(self.tags) || has(self.keys) || \
-         has(self.shardingKey) || has(self.delay))",
-    )
-    .message("target.topic, producerGroup, tags, keys, shardingKey and delay belong to target.connectionRef; remove them"),
-    validation = Rule::new("!has(self.topic) || self.topic.matches('^[%|a-zA-Z0-9_-]+$')")
-        .message("target.topic must be one topic name of letters, digits, -, _, % and |").field_path(".topic")
-)]
-pub struct SyncTarget {
-    /// The RocketMQConnection to write to, in the sync's namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connection_ref: Option<ConnectionRef>,
-    /// Topic to write to; without it, the topic or table that the record comes from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 127))]
-    pub topic: Option<String>,
-    /// Producer group; without it the operator derives one from the namespace and the name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
-    pub producer_group: Option<String>,
-    /// Field of the record that becomes the message's tag; without it, the source's tag is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
-    pub tags: Option<String>,
-    /// Fields of the record that become the message's keys; without it, the source's keys are kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 255)))]
-    pub keys: Option<Vec<String>>,
-    /// Field of the record by which messages that must stay in order share a queue.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
-    pub sharding_key: Option<String>,
-    /// When consumers see the message.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay: Option<Delay>,
-    /// A PostgreSQL database.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub postgres: Option<PostgresTarget>,
-    /// A MySQL or MariaDB database.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mysql: Option<MySqlTarget>,
-    /// An HTTP endpoint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http: Option<HttpTarget>,
-    /// Files in an object store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub object_storage: Option<ObjectStorageTarget>,
-}
-
-/// When consumers see a message.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.level) != has(self.field)")
-    .message("set exactly one of delay.level (1 to 18) and delay.field"))]
-pub struct Delay {
-    /// Delay level of the broker, 1 (1s) to 18 (2h).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 18))]
-    pub level: Option<i32>,
-    /// Field of the record with the delivery time, RFC 3339 or milliseconds since the Unix epoch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
-    pub field: Option<String>,
-}
-
-/// An HTTP endpoint that receives batches of records.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpTarget {
-    /// URL that receives the records.
-    #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("self.matches('^https?://[^ ]+$')")
-        .message("target.http.url must be a URL such as https://hooks.example.com/orders"))]
-    pub url: String,
-    /// Headers sent with each request. No credential belongs here.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
-    pub headers: BTreeMap<String, String>,
-    /// Token sent as `Authorization: Bearer`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<Credential>,
-    /// Key with which the body is signed (HMAC-SHA256, header `X-Signature`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signing_key: Option<Credential>,
-    /// TLS settings for https URLs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
-}
-
-/// Files in an object store.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectStorageTarget {
-    /// Where files go: s3://bucket/prefix or file:///folder.
-    #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("self.matches('^(s3|file)://[^ ]+$')")
-        .message("target.objectStorage.url must be s3://bucket/prefix or file:///folder"))]
-    pub url: String,
-    /// Endpoint of an S3-compatible store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub endpoint: Option<String>,
-    /// Region of the bucket.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    pub region: Option<String>,
-    /// Access key of the store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_key: Option<Credential>,
-    /// Secret key of the store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_key: Option<Credential>,
-    /// Format of the files.
-    #[serde(default)]
-    pub file_format: FileFormat,
-    /// Size at which a file is closed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub roll_size: Option<ByteSize>,
-    /// Age at which a file is closed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub roll_interval: Option<Duration>,
-}
-
-/// Format of files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum FileFormat {
-    /// One JSON object a line.
-    #[default]
-    JsonLines,
-    /// Parquet.
-    Parquet,
-}
-
 /// What is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum SyncMode {
@@ -327,64 +186,6 @@ pub enum RecordFormat {
     Debezium,
     /// Bytes that are passed on unchanged.
     Raw,
-}
-
-/// A step that each record goes through; exactly one field is set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(
-    "[has(self.filter), has(self.map), has(self.rename), has(self.add), has(self.drop), has(self.cast), has(self.mask), \
-      has(self.route)].filter(set, set).size() == 1")
-    .message("each of transforms must have exactly one of filter, map, rename, add, drop, cast, mask and route; write one list entry for each step"))]
-pub struct Transform {
-    /// CEL expression over `record`; a record for which it is false is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 4096))]
-    pub filter: Option<String>,
-    /// Field to CEL expression over `record` that gives its value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 256))]
-    pub map: Option<BTreeMap<String, String>>,
-    /// Old field name to new field name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 256))]
-    pub rename: Option<BTreeMap<String, String>>,
-    /// Field to constant text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 256))]
-    pub add: Option<BTreeMap<String, String>>,
-    /// Fields to remove.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 255)))]
-    pub drop: Option<Vec<String>>,
-    /// Field to type: string, integer, number, boolean or timestamp.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 256))]
-    pub cast: Option<BTreeMap<String, CastType>>,
-    /// Fields whose values are replaced by a digest that is the same for the same value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 255)))]
-    pub mask: Option<Vec<String>>,
-    /// CEL expression over `record` that gives the target topic or table.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 4096))]
-    pub route: Option<String>,
-}
-
-/// Type that a field is converted to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CastType {
-    /// Text.
-    String,
-    /// A whole number of 64 bits.
-    Integer,
-    /// A floating-point number of 64 bits.
-    Number,
-    /// True or false.
-    Boolean,
-    /// A moment, RFC 3339.
-    Timestamp,
 }
 
 /// How many records are written at once: whichever bound is reached first.
