@@ -55,7 +55,11 @@ impl Metrics {
             registry.register("reconciliation_duration_seconds", help, metrics.durations.clone());
             let help = "Answers of workers to long polls of their report by result: changed, unchanged or failed";
             registry.register("worker_report_polls", help, metrics.reports.clone());
-            registry.register("leading", "Whether this process reconciles: 1 while it leads, else 0", metrics.leading.clone());
+            registry.register(
+                "leading",
+                "Whether this process reconciles: 1 while it leads, else 0",
+                metrics.leading.clone(),
+            );
         });
         metrics
     }

@@ -7,9 +7,9 @@ use super::consumer::check_group;
 use super::error::{Error, ErrorKind, Result};
 use super::message::without_namespace;
 use super::route::{BrokerInfo, Queue, TopicRoute};
+use super::wire::Command;
 use super::wire::codes::request;
 use super::wire::loose_json::{self, Loose};
-use super::wire::Command;
 
 mod groups;
 mod topics;
@@ -49,7 +49,8 @@ impl Admin {
     /// # Errors
     /// No name server answers.
     pub async fn cluster(&self) -> Result<ClusterInfo> {
-        let answer = self.client.0.ask_name_server(Command::request(request::GET_BROKER_CLUSTER_INFO), "the cluster").await?;
+        let answer =
+            self.client.0.ask_name_server(Command::request(request::GET_BROKER_CLUSTER_INFO), "the cluster").await?;
         let body = parse(&answer, "the cluster")?;
         let table = body.get("brokerAddrTable").map(Loose::entries).unwrap_or_default();
         Ok(ClusterInfo { brokers: table.iter().filter_map(|(_, broker)| BrokerInfo::from_loose(broker)).collect() })
@@ -69,10 +70,14 @@ impl Admin {
     /// # Errors
     /// The broker cannot be reached or refuses.
     pub async fn broker_runtime(&self, address: &str) -> Result<BTreeMap<String, String>> {
-        let answer = self.client.0.call(address, Command::request(request::GET_BROKER_RUNTIME_INFO), "runtime figures").await?;
+        let answer =
+            self.client.0.call(address, Command::request(request::GET_BROKER_RUNTIME_INFO), "runtime figures").await?;
         let body = parse(&answer, "runtime figures")?;
         let table = body.get("table").map(Loose::entries).unwrap_or_default();
-        Ok(table.iter().filter_map(|(name, value)| Some((name.as_str()?.to_owned(), value.as_str()?.to_owned()))).collect())
+        Ok(table
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str()?.to_owned(), value.as_str()?.to_owned())))
+            .collect())
     }
 
     /// Asks one name server for its cluster, whatever the others do.
@@ -94,7 +99,8 @@ impl Admin {
     /// Addresses of the masters of a cluster, or of all clusters.
     async fn masters(&self) -> Result<Vec<String>> {
         let brokers = self.cluster().await?.brokers;
-        let masters: Vec<String> = brokers.into_iter().filter_map(|mut broker| broker.addresses.remove(&super::route::MASTER_ID)).collect();
+        let masters: Vec<String> =
+            brokers.into_iter().filter_map(|mut broker| broker.addresses.remove(&super::route::MASTER_ID)).collect();
         if masters.is_empty() {
             return Err(Error::new(ErrorKind::Connect, "the name servers list no broker; has any registered?"));
         }
@@ -118,5 +124,6 @@ impl Admin {
 }
 
 fn parse(answer: &Command, subject: &str) -> Result<Loose> {
-    loose_json::parse(&answer.body).map_err(|error| Error::new(ErrorKind::Protocol, format!("the answer about {subject}: {error}")))
+    loose_json::parse(&answer.body)
+        .map_err(|error| Error::new(ErrorKind::Protocol, format!("the answer about {subject}: {error}")))
 }

@@ -23,7 +23,8 @@ pub fn sign(request: &mut Command, credentials: &Credentials) {
 }
 
 fn signature(request: &Command, key: &[u8]) -> String {
-    let mut fields: Vec<(&str, &str)> = request.fields.iter().map(|(name, value)| (name.as_ref(), value.as_str())).collect();
+    let mut fields: Vec<(&str, &str)> =
+        request.fields.iter().map(|(name, value)| (name.as_ref(), value.as_str())).collect();
     fields.sort_unstable_by_key(|(name, _)| *name);
     let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(key) else { return String::new() }; // HMAC takes a key of any length
     for (_, value) in fields {
@@ -39,7 +40,8 @@ mod tests {
 
     #[test]
     fn the_signature_covers_sorted_values_and_the_body() {
-        let credentials = Credentials { access_key: "ak".into(), secret_key: "sk".to_owned().into(), security_token: None };
+        let credentials =
+            Credentials { access_key: "ak".into(), secret_key: "sk".to_owned().into(), security_token: None };
         let mut one = Command::request(10).with("b", "2").with("a", "1").with_body("body");
         let mut other = Command::request(10).with("a", "1").with("b", "2").with_body("body");
         sign(&mut one, &credentials);

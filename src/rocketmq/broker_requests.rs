@@ -10,9 +10,9 @@ use super::client::Inner;
 use super::connection::{BrokerRequest, Connection};
 use super::producer::check_transaction;
 use super::route::Queue;
+use super::wire::Command;
 use super::wire::codes::{request, response};
 use super::wire::loose_json::{self, Loose};
-use super::wire::Command;
 
 /// Answers the brokers' requests until the client ends.
 pub(crate) async fn run(client: Weak<Inner>, token: CancellationToken, mut queue: mpsc::Receiver<BrokerRequest>) {

@@ -209,8 +209,9 @@ impl Inner {
     pub async fn refresh_route(&self, topic: &str) -> Result<Arc<TopicRoute>> {
         let request = Command::request(request::GET_ROUTEINFO_BY_TOPIC).with("topic", topic);
         let answer = self.ask_name_server(request, &format!("topic {topic}")).await?;
-        let body = loose_json::parse(&answer.body)
-            .map_err(|error| Error::new(ErrorKind::Protocol, format!("the name server's route of topic {topic}: {error}")))?;
+        let body = loose_json::parse(&answer.body).map_err(|error| {
+            Error::new(ErrorKind::Protocol, format!("the name server's route of topic {topic}: {error}"))
+        })?;
         let route = Arc::new(TopicRoute::from_loose(&body));
         let mut brokers = lock(&self.brokers);
         for broker in &route.brokers {
@@ -242,11 +243,13 @@ impl Inner {
     pub fn broker_address(&self, broker_name: &str, id: i64, exact: bool) -> Result<String> {
         let brokers = lock(&self.brokers);
         let addresses = brokers.get(broker_name).map(|broker| &broker.addresses);
-        let found = addresses.and_then(|addresses| {
-            addresses.get(&id).or_else(|| (!exact).then(|| addresses.values().next()).flatten())
-        });
+        let found = addresses
+            .and_then(|addresses| addresses.get(&id).or_else(|| (!exact).then(|| addresses.values().next()).flatten()));
         found.cloned().ok_or_else(|| {
-            Error::new(ErrorKind::Connect, format!("broker {broker_name} has no address with id {id}: it is down or has left the cluster"))
+            Error::new(
+                ErrorKind::Connect,
+                format!("broker {broker_name} has no address with id {id}: it is down or has left the cluster"),
+            )
         })
     }
 
@@ -284,7 +287,8 @@ impl Inner {
     /// Tells all brokers that this client leaves a group; `field` is `producerGroup` or `consumerGroup`.
     pub async fn unregister(&self, field: &'static str, group: &str) {
         for address in self.broker_addresses(true) {
-            let request = Command::request(request::UNREGISTER_CLIENT).with("clientID", &self.client_id).with(field, group);
+            let request =
+                Command::request(request::UNREGISTER_CLIENT).with("clientID", &self.client_id).with(field, group);
             if let Err(error) = self.call(&address, request, group).await {
                 tracing::debug!(group, %error, "a broker could not be told that this client leaves; it notices by itself");
             }
@@ -320,5 +324,6 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |name| name.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".into(), |name| name.trim().to_owned())
 }

@@ -68,7 +68,8 @@ impl ClientConfig {
             *address = normalize_address(address, NAME_SERVER_PORT, "nameServers")?;
         }
         if let Some(url) = &self.name_server_domain
-            && url.parse::<http::Uri>().ok().and_then(|uri| uri.scheme_str().map(str::to_owned)).as_deref() != Some("http")
+            && url.parse::<http::Uri>().ok().and_then(|uri| uri.scheme_str().map(str::to_owned)).as_deref()
+                != Some("http")
         {
             return Err(invalid(format!("nameServerDomain: {url:?} is not an http:// URL")));
         }
@@ -79,7 +80,9 @@ impl ClientConfig {
         if let Some(tls) = &self.tls
             && tls.client_certificate_pem.is_some() != tls.client_key_pem.is_some()
         {
-            return Err(invalid("tls: a client certificate needs its key, and a key its certificate; give both or neither"));
+            return Err(invalid(
+                "tls: a client certificate needs its key, and a key its certificate; give both or neither",
+            ));
         }
         Ok(self)
     }

@@ -55,9 +55,9 @@ impl Connection {
             let stream = TcpStream::connect(address)
                 .await
                 .map_err(|error| Error::new(ErrorKind::Connect, format!("cannot connect to {address}: {error}")))?;
-            stream
-                .set_nodelay(true)
-                .map_err(|error| Error::new(ErrorKind::Connect, format!("cannot set up the socket to {address}: {error}")))?;
+            stream.set_nodelay(true).map_err(|error| {
+                Error::new(ErrorKind::Connect, format!("cannot set up the socket to {address}: {error}"))
+            })?;
             let Some((connector, config)) = tls else {
                 let (reader, writer) = stream.into_split();
                 return Ok(Self::start(address, reader, writer, requests, parent));
@@ -71,7 +71,10 @@ impl Connection {
             Ok(Self::start(address, reader, writer, requests, parent))
         };
         tokio::time::timeout(limit, dial).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Connect, format!("cannot connect to {address}: no answer within {} ms", limit.as_millis())))
+            Err(Error::new(
+                ErrorKind::Connect,
+                format!("cannot connect to {address}: no answer within {} ms", limit.as_millis()),
+            ))
         })
     }
 
@@ -171,7 +174,11 @@ impl Drop for Waiting<'_> {
     }
 }
 
-async fn write_frames(mut writer: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Bytes>, closed: CancellationToken) {
+async fn write_frames(
+    mut writer: impl AsyncWrite + Unpin,
+    mut queue: mpsc::Receiver<Bytes>,
+    closed: CancellationToken,
+) {
     let mut frames = Vec::new();
     let mut gathered = BytesMut::new();
     while let Some(count) = closed.run_until_cancelled(queue.recv_many(&mut frames, 256)).await {
@@ -201,7 +208,11 @@ async fn write_frames(mut writer: impl AsyncWrite + Unpin, mut queue: mpsc::Rece
     let _ = writer.shutdown().await;
 }
 
-async fn read_frames(mut reader: impl AsyncRead + Unpin, connection: Arc<Connection>, requests: mpsc::Sender<BrokerRequest>) {
+async fn read_frames(
+    mut reader: impl AsyncRead + Unpin,
+    connection: Arc<Connection>,
+    requests: mpsc::Sender<BrokerRequest>,
+) {
     let mut buffer = BytesMut::with_capacity(16 * 1024);
     loop {
         match Command::decode(&mut buffer) {

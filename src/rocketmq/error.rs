@@ -99,7 +99,10 @@ impl Error {
         use ErrorKind as K;
         match self.0.kind {
             K::NameServerUnreachable | K::Connect | K::ConnectionLost | K::Timeout | K::BrokerBusy => true,
-            K::Broker => self.0.code.is_some_and(|code| code == response::SYSTEM_ERROR || code == response::SERVICE_NOT_AVAILABLE),
+            K::Broker => self
+                .0
+                .code
+                .is_some_and(|code| code == response::SYSTEM_ERROR || code == response::SERVICE_NOT_AVAILABLE),
             K::TopicNotFound => true,
             _ => false,
         }
@@ -163,7 +166,9 @@ fn kind_of(code: i32, remark: &str) -> ErrorKind {
         response::SUBSCRIPTION_GROUP_NOT_EXIST => K::GroupNotFound,
         response::NO_PERMISSION => K::AccessDenied,
         response::MESSAGE_ILLEGAL if remark.contains("size") || remark.contains("length") => K::MessageTooLarge,
-        response::MESSAGE_ILLEGAL | response::INVALID_PARAMETER | response::SUBSCRIPTION_PARSE_FAILED => K::InvalidMessage,
+        response::MESSAGE_ILLEGAL | response::INVALID_PARAMETER | response::SUBSCRIPTION_PARSE_FAILED => {
+            K::InvalidMessage
+        }
         // ACL failures of 4.x brokers arrive as a system error that names the exception
         response::SYSTEM_ERROR if remark.contains("AclException") || remark.contains("CODE: 16") => K::AccessDenied,
         _ => K::Broker,
@@ -194,7 +199,8 @@ mod tests {
 
     #[test]
     fn acl_exceptions_of_old_brokers_are_access_errors() {
-        let error = Error::from_response(1, "org.apache.rocketmq.acl.common.AclException: No accessKey", "b", "topic t");
+        let error =
+            Error::from_response(1, "org.apache.rocketmq.acl.common.AclException: No accessKey", "b", "topic t");
         assert_eq!(error.kind(), ErrorKind::AccessDenied);
         assert!(!error.is_retriable());
     }

@@ -69,5 +69,7 @@ async fn beat_one(client: &Arc<Inner>, address: &str, body: Vec<u8>) -> Result<(
 fn body(client: &Inner, consumers: &[Arc<Member>]) -> Vec<u8> {
     let producers: Vec<Value> = client.producers().keys().map(|group| json!({ "groupName": group })).collect();
     let consumers: Vec<Value> = consumers.iter().map(|member| member.heartbeat_data()).collect();
-    json!({ "clientID": client.client_id, "producerDataSet": producers, "consumerDataSet": consumers }).to_string().into_bytes()
+    json!({ "clientID": client.client_id, "producerDataSet": producers, "consumerDataSet": consumers })
+        .to_string()
+        .into_bytes()
 }

@@ -27,12 +27,50 @@ pub mod property {
     pub const TIMER_DELAY_MILLIS: &str = "TIMER_DELAY_MS";
     /// Properties that RocketMQ sets itself; they are not the user's.
     pub const RESERVED: [&str; 44] = [
-        KEYS, TAGS, WAIT, DELAY, UNIQUE_KEY, RETRY_TOPIC, REAL_TOPIC, SHARDING_KEY, TRANSACTION_PREPARED, PRODUCER_GROUP, TRANSACTION_ID,
-        TIMER_DELIVER_MILLIS, TIMER_DELAY_MILLIS, "TIMER_DELAY_SEC", "REAL_QID", "MIN_OFFSET", "MAX_OFFSET", "BUYER_ID", "ORIGIN_MESSAGE_ID",
-        "TRANSFER_FLAG", "CORRECTION_FLAG", "MQ2_FLAG", "RECONSUME_TIME", "MSG_REGION", "TRACE_ON", "MAX_RECONSUME_TIMES", "CONSUME_START_TIME",
-        "TRAN_PREPARED_QUEUE_OFFSET", "TRANSACTION_CHECK_TIMES", "CHECK_IMMUNITY_TIME_IN_SECONDS", "INSTANCE_ID", "CORRELATION_ID",
-        "REPLY_TO_CLIENT", "TTL", "ARRIVE_TIME", "PUSH_REPLY_TIME", "CLUSTER", "MSG_TYPE", "POP_CK", "POP_CK_OFFSET", "1ST_POP_TIME",
-        "EXTEND_UNIQ_INFO", "INNER_NUM", "INNER_BASE",
+        KEYS,
+        TAGS,
+        WAIT,
+        DELAY,
+        UNIQUE_KEY,
+        RETRY_TOPIC,
+        REAL_TOPIC,
+        SHARDING_KEY,
+        TRANSACTION_PREPARED,
+        PRODUCER_GROUP,
+        TRANSACTION_ID,
+        TIMER_DELIVER_MILLIS,
+        TIMER_DELAY_MILLIS,
+        "TIMER_DELAY_SEC",
+        "REAL_QID",
+        "MIN_OFFSET",
+        "MAX_OFFSET",
+        "BUYER_ID",
+        "ORIGIN_MESSAGE_ID",
+        "TRANSFER_FLAG",
+        "CORRECTION_FLAG",
+        "MQ2_FLAG",
+        "RECONSUME_TIME",
+        "MSG_REGION",
+        "TRACE_ON",
+        "MAX_RECONSUME_TIMES",
+        "CONSUME_START_TIME",
+        "TRAN_PREPARED_QUEUE_OFFSET",
+        "TRANSACTION_CHECK_TIMES",
+        "CHECK_IMMUNITY_TIME_IN_SECONDS",
+        "INSTANCE_ID",
+        "CORRELATION_ID",
+        "REPLY_TO_CLIENT",
+        "TTL",
+        "ARRIVE_TIME",
+        "PUSH_REPLY_TIME",
+        "CLUSTER",
+        "MSG_TYPE",
+        "POP_CK",
+        "POP_CK_OFFSET",
+        "1ST_POP_TIME",
+        "EXTEND_UNIQ_INFO",
+        "INNER_NUM",
+        "INNER_BASE",
     ];
 
     /// Whether RocketMQ gives the name a meaning of its own.
@@ -141,7 +179,12 @@ impl Outgoing {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidMessage`] or [`ErrorKind::MessageTooLarge`] that names the field.
-    pub fn prepare(message: Message, namespace: Option<&str>, max_bytes: usize, extra: &[(&str, &str)]) -> Result<Self> {
+    pub fn prepare(
+        message: Message,
+        namespace: Option<&str>,
+        max_bytes: usize,
+        extra: &[(&str, &str)],
+    ) -> Result<Self> {
         let topic = with_namespace(namespace, &message.topic);
         check_topic(&topic)?;
         if message.body.is_empty() {
@@ -149,7 +192,10 @@ impl Outgoing {
         }
         if message.body.len() > max_bytes {
             let length = message.body.len();
-            return Err(Error::new(ErrorKind::MessageTooLarge, format!("body: {length} bytes are more than the limit of {max_bytes}")));
+            return Err(Error::new(
+                ErrorKind::MessageTooLarge,
+                format!("body: {length} bytes are more than the limit of {max_bytes}"),
+            ));
         }
         let message_id = unique_message_id();
         let properties = encode_properties(&message, &message_id, extra)?;
@@ -210,7 +256,9 @@ fn encode_properties(message: &Message, message_id: &str, extra: &[(&str, &str)]
     }
     if !message.keys.is_empty() {
         if let Some(key) = message.keys.iter().find(|key| key.is_empty() || key.contains(char::is_whitespace)) {
-            return Err(invalid(format!("keys: {key:?} is empty or contains a blank, which separates keys; replace it")));
+            return Err(invalid(format!(
+                "keys: {key:?} is empty or contains a blank, which separates keys; replace it"
+            )));
         }
         push_property(&mut out, property::KEYS, &message.keys.join(" "))?;
     }
@@ -221,7 +269,9 @@ fn encode_properties(message: &Message, message_id: &str, extra: &[(&str, &str)]
         Some(Delay::Level(level @ 1..=18)) => push_property(&mut out, property::DELAY, &level.to_string())?,
         Some(Delay::Level(level)) => return Err(invalid(format!("delay: level {level} is not between 1 and 18"))),
         Some(Delay::At(millis)) => push_property(&mut out, property::TIMER_DELIVER_MILLIS, &millis.to_string())?,
-        Some(Delay::After(wait)) => push_property(&mut out, property::TIMER_DELAY_MILLIS, &wait.as_millis().to_string())?,
+        Some(Delay::After(wait)) => {
+            push_property(&mut out, property::TIMER_DELAY_MILLIS, &wait.as_millis().to_string())?
+        }
         None => {}
     }
     for (name, value) in &message.properties {
@@ -235,7 +285,9 @@ fn encode_properties(message: &Message, message_id: &str, extra: &[(&str, &str)]
     }
     if out.len() > MAX_PROPERTIES_BYTES {
         let length = out.len();
-        return Err(invalid(format!("properties: {length} bytes with keys and tag are more than the limit of {MAX_PROPERTIES_BYTES}")));
+        return Err(invalid(format!(
+            "properties: {length} bytes with keys and tag are more than the limit of {MAX_PROPERTIES_BYTES}"
+        )));
     }
     Ok(out)
 }
@@ -243,7 +295,9 @@ fn encode_properties(message: &Message, message_id: &str, extra: &[(&str, &str)]
 fn push_property(out: &mut String, name: &str, value: &str) -> Result<()> {
     let separator = [NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR];
     if name.is_empty() || name.contains(separator) || value.contains(separator) {
-        return Err(invalid(format!("properties: {name:?} is empty, or it or its value contains U+0001 or U+0002, which separate properties")));
+        return Err(invalid(format!(
+            "properties: {name:?} is empty, or it or its value contains U+0001 or U+0002, which separate properties"
+        )));
     }
     out.push_str(name);
     out.push(NAME_VALUE_SEPARATOR);
@@ -336,7 +390,8 @@ impl ReceivedMessage {
         let topic = without_namespace(namespace, topic).to_owned();
         let message_id = stored.property(property::UNIQUE_KEY).unwrap_or(&stored.offset_message_id).to_owned();
         let keys = stored.property(property::KEYS).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-        let (system_properties, properties) = stored.properties.iter().cloned().partition(|(name, _)| property::is_reserved(name));
+        let (system_properties, properties) =
+            stored.properties.iter().cloned().partition(|(name, _)| property::is_reserved(name));
         Self {
             topic,
             message_id,
@@ -364,7 +419,9 @@ impl ReceivedMessage {
 /// `namespace%name`, unless there is no namespace or the name is RocketMQ's own.
 pub(crate) fn with_namespace(namespace: Option<&str>, name: &str) -> String {
     match namespace.filter(|namespace| !namespace.is_empty()) {
-        Some(namespace) if name != "TBW102" && !name.starts_with(&format!("{namespace}%")) => format!("{namespace}%{name}"),
+        Some(namespace) if name != "TBW102" && !name.starts_with(&format!("{namespace}%")) => {
+            format!("{namespace}%{name}")
+        }
         _ => name.to_owned(),
     }
 }

@@ -68,7 +68,11 @@ impl NameServers {
                         self.prefer(&address);
                         return Ok(response);
                     }
-                    Err(error) if matches!(error.kind(), ErrorKind::Tls | ErrorKind::InvalidConfig | ErrorKind::Closed) => return Err(error),
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::Tls | ErrorKind::InvalidConfig | ErrorKind::Closed) =>
+                    {
+                        return Err(error);
+                    }
                     Err(error) => failures.push(error),
                 }
             }
@@ -106,11 +110,17 @@ async fn fetch_list(url: &str, limit: Duration) -> Result<Vec<String>> {
         if !response.status().is_success() {
             return Err(failed(format!("HTTP status {}", response.status())));
         }
-        let body = Limited::new(response.into_body(), MAX_LIST_BYTES).collect().await.map_err(|error| failed(error.to_string()))?;
+        let body = Limited::new(response.into_body(), MAX_LIST_BYTES)
+            .collect()
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
     };
-    let text = tokio::time::timeout(limit, fetch).await.unwrap_or_else(|_| Err(failed(format!("no answer within {} ms", limit.as_millis()))))?;
-    let addresses: Vec<String> = text.trim().split([';', ',']).map(str::trim).filter(|address| !address.is_empty()).map(str::to_owned).collect();
+    let text = tokio::time::timeout(limit, fetch)
+        .await
+        .unwrap_or_else(|_| Err(failed(format!("no answer within {} ms", limit.as_millis()))))?;
+    let addresses: Vec<String> =
+        text.trim().split([';', ',']).map(str::trim).filter(|address| !address.is_empty()).map(str::to_owned).collect();
     if addresses.is_empty() {
         return Err(failed("it is empty; serve host:port;host:port".into()));
     }

@@ -36,7 +36,11 @@ impl Pool {
     /// # Errors
     /// The TLS settings cannot be used.
     pub fn new(config: &ClientConfig, requests: mpsc::Sender<BrokerRequest>, token: CancellationToken) -> Result<Self> {
-        let tls = config.tls.as_ref().map(|settings| Ok::<_, Error>((tls::connector(settings)?, settings.clone()))).transpose()?;
+        let tls = config
+            .tls
+            .as_ref()
+            .map(|settings| Ok::<_, Error>((tls::connector(settings)?, settings.clone())))
+            .transpose()?;
         Ok(Self {
             slots: Mutex::default(),
             tls,

@@ -58,7 +58,8 @@ pub struct Queue {
 
 impl TopicRoute {
     /// From a name server's answer; entries that lack their name are left out.
-    pub(crate) fn from_loose(value: &Loose) -> Self {
+    #[must_use]
+    pub fn from_loose(value: &Loose) -> Self {
         let queues = value.get("queueDatas").map(Loose::items).unwrap_or_default();
         let brokers = value.get("brokerDatas").map(Loose::items).unwrap_or_default();
         Self {
@@ -70,8 +71,9 @@ impl TopicRoute {
     /// Queues that may be written: their broker's master is there.
     #[must_use]
     pub fn writable_queues(&self, topic: &str) -> Vec<Queue> {
-        let has_master =
-            |name: &str| self.brokers.iter().any(|broker| broker.name == name && broker.addresses.contains_key(&MASTER_ID));
+        let has_master = |name: &str| {
+            self.brokers.iter().any(|broker| broker.name == name && broker.addresses.contains_key(&MASTER_ID))
+        };
         self.expand(topic, |data| if data.writable && has_master(&data.broker_name) { data.write_queues } else { 0 })
     }
 
@@ -86,7 +88,11 @@ impl TopicRoute {
             .queues
             .iter()
             .flat_map(|data| {
-                (0..count(data)).map(|queue_id| Queue { topic: topic.to_owned(), broker_name: data.broker_name.clone(), queue_id })
+                (0..count(data)).map(|queue_id| Queue {
+                    topic: topic.to_owned(),
+                    broker_name: data.broker_name.clone(),
+                    queue_id,
+                })
             })
             .collect();
         queues.sort();
@@ -115,7 +121,10 @@ impl BrokerInfo {
         Some(Self {
             cluster: value.get("cluster").and_then(Loose::as_str).unwrap_or_default().to_owned(),
             name: value.get("brokerName")?.as_str()?.to_owned(),
-            addresses: addresses.iter().filter_map(|(id, address)| Some((id.as_i64()?, address.as_str()?.to_owned()))).collect(),
+            addresses: addresses
+                .iter()
+                .filter_map(|(id, address)| Some((id.as_i64()?, address.as_str()?.to_owned())))
+                .collect(),
         })
     }
 }

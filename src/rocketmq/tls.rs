@@ -62,10 +62,14 @@ fn roots(config: &TlsConfig) -> Result<RootCertStore> {
 }
 
 fn certificates(field: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
-    let certificates: Vec<_> =
-        CertificateDer::pem_slice_iter(pem).collect::<std::result::Result<_, _>>().map_err(|error| invalid(field, &error))?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|error| invalid(field, &error))?;
     if certificates.is_empty() {
-        return Err(Error::new(ErrorKind::InvalidConfig, format!("{field}: holds no certificate; give PEM text with BEGIN CERTIFICATE")));
+        return Err(Error::new(
+            ErrorKind::InvalidConfig,
+            format!("{field}: holds no certificate; give PEM text with BEGIN CERTIFICATE"),
+        ));
     }
     Ok(certificates)
 }
@@ -96,7 +100,12 @@ impl ServerCertVerifier for AcceptAnything {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -105,7 +114,12 @@ impl ServerCertVerifier for AcceptAnything {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

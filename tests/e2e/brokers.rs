@@ -18,8 +18,9 @@ impl Broker {
     pub fn load(name: &'static str) -> Result<Self, Failure> {
         let folder = std::env::var("ROCKETMQ_TEST_RUN").map_err(|_| "ROCKETMQ_TEST_RUN is not set; run make e2e")?;
         let file = PathBuf::from(folder).join(name).join("env");
-        let text = std::fs::read_to_string(&file)
-            .map_err(|error| format!("{}: {error}; start it with tests/cluster/rocketmq/matrix.sh up e2e", file.display()))?;
+        let text = std::fs::read_to_string(&file).map_err(|error| {
+            format!("{}: {error}; start it with tests/cluster/rocketmq/matrix.sh up e2e", file.display())
+        })?;
         let pairs = text.lines().filter_map(|line| line.split_once('='));
         Ok(Self { name, settings: pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect() })
     }
@@ -43,7 +44,10 @@ impl Broker {
     /// Messages that the broker has stored in `topic`, as its own tool tells: the sum of the queues' ends.
     pub async fn stored(&self, topic: &str) -> Result<u64, Failure> {
         let text = run(TOOL, &[self.name, "topicStatus", "-t", topic], "").await?;
-        let columns = text.lines().filter(|line| line.starts_with("broker-")).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let columns = text
+            .lines()
+            .filter(|line| line.starts_with("broker-"))
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
         columns
             .map(|columns| {
                 let (first, end) = (columns.get(2), columns.get(3));

@@ -42,15 +42,20 @@ pub async fn connection_reports_its_test(world: &World) -> Outcome {
     let status = world.get("RocketMQConnection", "plain").await?["status"].take();
     let items = status["test"]["items"].as_array().cloned().unwrap_or_default();
     for item in &items {
-        world.show(&format!("{} {}: {} ({} ms)", item["result"], item["name"], item["message"], item["durationMillis"]));
+        world
+            .show(&format!("{} {}: {} ({} ms)", item["result"], item["name"], item["message"], item["durationMillis"]));
     }
     expect(items.len() >= 2, || format!("the test has these items: {items:?}"))?;
-    expect(status["serverVersion"].as_str().is_some_and(|version| version.contains("5_4_0")), || format!("serverVersion is {}", status["serverVersion"]))?;
+    expect(status["serverVersion"].as_str().is_some_and(|version| version.contains("5_4_0")), || {
+        format!("serverVersion is {}", status["serverVersion"])
+    })?;
     expect(status["brokers"] == 1, || format!("brokers is {}", status["brokers"]))?;
 
     let condition = world.condition("RocketMQConnection", "unreachable", "Tested", "False", "").await?;
     world.show(condition["message"].as_str().unwrap_or_default());
-    expect(condition["message"].to_string().contains("10.88.0.1:1"), || format!("the message does not name the address: {condition}"))
+    expect(condition["message"].to_string().contains("10.88.0.1:1"), || {
+        format!("the message does not name the address: {condition}")
+    })
 }
 
 pub async fn both_ways_plain(world: &World) -> Outcome {
@@ -116,11 +121,15 @@ async fn moved(world: &World, broker: &Broker, binding: &str, topic: &str, path:
         let object = world.get("RocketMQBinding", binding).await?;
         let status = &object["status"];
         let counted = status["messagesIn"] == MESSAGES && status["messagesOut"] == MESSAGES && status["lag"] == 0;
-        expect(counted, || format!("in {}, out {}, lag {}", status["messagesIn"], status["messagesOut"], status["lag"]))?;
+        expect(counted, || {
+            format!("in {}, out {}, lag {}", status["messagesIn"], status["messagesOut"], status["lag"])
+        })?;
         Ok(object)
     })
     .await?;
     world.show(&format!("the status counts them {:.1} s later", took.as_secs_f64()));
     world.show(&run("kubectl", &["-n", NAMESPACE, "get", "rocketmqbinding", binding], "").await?);
-    expect(find_condition(&status, "Delivering").is_some_and(|condition| condition["status"] == "True"), || "Delivering is not True".to_owned())
+    expect(find_condition(&status, "Delivering").is_some_and(|condition| condition["status"] == "True"), || {
+        "Delivering is not True".to_owned()
+    })
 }

@@ -17,7 +17,8 @@ pub async fn install(world: &World) -> Outcome {
         // Everything must run under the strictest of Kubernetes' own policies.
         run("kubectl", &["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"], "").await?;
     }
-    let (repository, tag) = world.image.rsplit_once(':').ok_or_else(|| format!("E2E_IMAGE: {:?} has no tag", world.image))?;
+    let (repository, tag) =
+        world.image.rsplit_once(':').ok_or_else(|| format!("E2E_IMAGE: {:?} has no tag", world.image))?;
     let mut settings = vec![format!("image.repository={repository}"), format!("image.tag={tag}")];
     if std::env::var("E2E_SCOPE").as_deref() == Ok("namespace") {
         settings.push(format!("watchNamespace={NAMESPACE}"));
@@ -25,7 +26,8 @@ pub async fn install(world: &World) -> Outcome {
     let settings = settings.join(",");
     // Definitions that other tests have applied to this cluster become the chart's.
     let adopt = ["--take-ownership", "--force-conflicts"];
-    let install = ["install", RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--set", &settings, "--wait", "--timeout", "180s"];
+    let install =
+        ["install", RELEASE, CHART, "-n", OPERATOR_NAMESPACE, "--set", &settings, "--wait", "--timeout", "180s"];
     let began = std::time::Instant::now();
     let said = run("helm", &[&install[..], &adopt[..]].concat(), "").await?;
     world.show(&format!("helm {} took {:.1} s", install[..3].join(" "), began.elapsed().as_secs_f64()));
@@ -44,7 +46,12 @@ async fn remove_leftovers() -> Outcome {
 
 /// The pod that holds the operator's lease; it must exist.
 pub async fn leader(world: &World) -> Result<String, Failure> {
-    let lease = run("kubectl", &["-n", OPERATOR_NAMESPACE, "get", "lease", RELEASE, "-o", "jsonpath={.spec.holderIdentity}"], "").await?;
+    let lease = run(
+        "kubectl",
+        &["-n", OPERATOR_NAMESPACE, "get", "lease", RELEASE, "-o", "jsonpath={.spec.holderIdentity}"],
+        "",
+    )
+    .await?;
     expect(!lease.is_empty(), || "nobody holds the lease".to_owned())?;
     world.api_in(OPERATOR_NAMESPACE, "Pod").get(&lease).await?;
     Ok(lease)

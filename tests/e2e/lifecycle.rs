@@ -11,7 +11,15 @@ use crate::{Failure, Outcome};
 
 /// Every kind that the operator creates, or that is created for it.
 const CHILDREN: [&str; 9] = [
-    "Deployment", "ReplicaSet", "Pod", "ConfigMap", "Secret", "ServiceAccount", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler",
+    "Deployment",
+    "ReplicaSet",
+    "Pod",
+    "ConfigMap",
+    "Secret",
+    "ServiceAccount",
+    "Service",
+    "PodDisruptionBudget",
+    "HorizontalPodAutoscaler",
 ];
 
 pub async fn sync_is_not_implemented(world: &World) -> Outcome {
@@ -36,26 +44,41 @@ pub async fn longest_names(world: &World) -> Outcome {
     world.settled(&name).await?;
     let services = world.list("Service", "app.kubernetes.io/component=binding").await?;
     let service = services.iter().find(|service| service["metadata"]["ownerReferences"][0]["name"] == name.as_str());
-    let service = service.and_then(|service| service["metadata"]["name"].as_str()).ok_or("the binding has no Service")?;
+    let service =
+        service.and_then(|service| service["metadata"]["name"].as_str()).ok_or("the binding has no Service")?;
     world.publish(service, &name, 1, 3, &[]).await?;
     world.all_received(&format!("/{name}"), 3).await?;
     let longer = world.apply(&[binding(&format!("{name}x"), world.plain.name_server(), &topic)]).await;
     let refusal = longer.err().map(|failure| failure.to_string()).unwrap_or_default();
-    expect(refusal.contains("must be no more than 253"), || format!("a name of 254 characters was not refused: {refusal:?}"))
+    expect(refusal.contains("must be no more than 253"), || {
+        format!("a name of 254 characters was not refused: {refusal:?}")
+    })
 }
 
 pub async fn get_prints_all_kinds(world: &World) -> Outcome {
     let table = world.kubectl(&["get", "rocketmq"]).await?;
-    world.show(&table.lines().map(|line| line.split_whitespace().map(|word| format!("{word:.50}")).collect::<Vec<_>>().join("  ")).collect::<Vec<_>>().join("\n"));
+    world.show(
+        &table
+            .lines()
+            .map(|line| line.split_whitespace().map(|word| format!("{word:.50}")).collect::<Vec<_>>().join("  "))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
     let columns = [
         ("rocketmqconnection", "NAME READY REASON TOPICS AGE"),
         ("rocketmqbinding", "NAME READY REASON IN OUT LAG AGE"),
         ("rocketmqsync", "NAME READY REASON"),
     ];
-    let headers: Vec<_> = table.lines().filter(|line| line.starts_with("NAME")).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let headers: Vec<_> = table
+        .lines()
+        .filter(|line| line.starts_with("NAME"))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
     for (kind, header) in columns {
         expect(table.contains(&format!("{kind}.connector.rocketmq.dev/")), || format!("there is no {kind}"))?;
-        expect(headers.iter().any(|found| found.starts_with(header)), || format!("{kind}: none of {headers:?} starts with {header:?}"))?;
+        expect(headers.iter().any(|found| found.starts_with(header)), || {
+            format!("{kind}: none of {headers:?} starts with {header:?}")
+        })?;
     }
     Ok(())
 }
@@ -114,6 +137,10 @@ pub async fn deletion(world: &World) -> Outcome {
         expect(left.is_empty(), || format!("{left:?} are left"))
     })
     .await?;
-    world.show(&format!("{} objects are gone {:.1} s after kubectl delete rocketmq --all", before.len(), took.as_secs_f64()));
+    world.show(&format!(
+        "{} objects are gone {:.1} s after kubectl delete rocketmq --all",
+        before.len(),
+        took.as_secs_f64()
+    ));
     Ok(())
 }

@@ -28,7 +28,8 @@ pub async fn role_is_exact(world: &World) -> Outcome {
     let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{RELEASE}");
     for line in text.lines() {
         let event: Value = serde_json::from_str(line)?;
-        let is_ours = event["user"]["username"] == user.as_str() && event["stageTimestamp"].as_str() >= Some(&world.began_at);
+        let is_ours =
+            event["user"]["username"] == user.as_str() && event["stageTimestamp"].as_str() >= Some(&world.began_at);
         if !is_ours || event["objectRef"].is_null() {
             continue;
         }
@@ -46,7 +47,10 @@ pub async fn role_is_exact(world: &World) -> Outcome {
     expect(!asked.is_empty(), || format!("{log} holds no request of {user}"))?;
     expect(forbidden.is_empty(), || format!("these were refused: {forbidden:?}"))?;
     let granted = granted().await?;
-    let unused: Vec<_> = granted.iter().filter(|permission| !asked.contains_key(*permission) && !checked_at_admission(permission)).collect();
+    let unused: Vec<_> = granted
+        .iter()
+        .filter(|permission| !asked.contains_key(*permission) && !checked_at_admission(permission))
+        .collect();
     expect(unused.is_empty(), || format!("the role grants what was never asked for: {unused:?}"))?;
     world.show(&format!("{} permissions are granted and used, none was missing", granted.len()));
     Ok(())

@@ -35,7 +35,9 @@ pub async fn changed_spec(world: &World) -> Outcome {
     tokio::try_join!(change, publish)?;
     let after = world.workers("rolled").await?;
     world.show(&format!("workers before {:?}, after {:?}", before.keys(), after.keys()));
-    expect(after.len() == 2 && after.keys().all(|pod| !before.contains_key(pod)), || "not all workers are new, or not two".to_owned())?;
+    expect(after.len() == 2 && after.keys().all(|pod| !before.contains_key(pod)), || {
+        "not all workers are new, or not two".to_owned()
+    })?;
     world.all_received("/rolled", LAST).await.map(|_| ())
 }
 
@@ -109,9 +111,9 @@ pub async fn worker_drains(world: &World) -> Outcome {
     let old = workers.keys().next().ok_or("the binding has no worker")?;
     let follow = ["-n", NAMESPACE, "logs", "-f", old, "--tail=-1"];
     // The app has all messages and answers in some seconds: the worker is asked to end in between.
-    let delete = world.kubectl(&["delete", "pod", old]);
+    let delete = ["delete", "pod", old];
     let began = std::time::Instant::now();
-    let (log, _) = tokio::try_join!(run("kubectl", &follow, ""), delete)?;
+    let (log, _) = tokio::try_join!(run("kubectl", &follow, ""), world.kubectl(&delete))?;
     let took = began.elapsed();
     world.show(log.lines().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n").as_str());
     world.show(&format!("{old} ended {:.1} s after it was asked to", took.as_secs_f64()));

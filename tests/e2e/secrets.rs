@@ -22,13 +22,17 @@ fn guarded(world: &World, name: &str, topic: &str, secret: &str) -> Value {
 pub async fn wrong_secret(world: &World) -> Outcome {
     let topic = world.acl.create_topic("guarded").await?;
     let (access_key, secret_key) = (world.acl.setting("ADMIN_ACCESS_KEY"), world.acl.setting("ADMIN_SECRET_KEY"));
-    world.apply(&[secret("wrong", access_key, "not-the-secret-key"), guarded(world, "guarded", &topic, "wrong")]).await?;
+    world
+        .apply(&[secret("wrong", access_key, "not-the-secret-key"), guarded(world, "guarded", &topic, "wrong")])
+        .await?;
     let condition = world.condition("RocketMQBinding", "guarded", "Ready", "False", "WorkerFailing").await?;
     let error = world.get("RocketMQBinding", "guarded").await?["status"]["lastError"].take();
     let remedy = error["remedy"].as_str().unwrap_or_default().to_owned();
     let described = world.kubectl(&["describe", "rocketmqbinding", "guarded"]).await?;
     world.show(&format!("Message: {}", condition["message"].as_str().unwrap_or_default()));
-    expect(!remedy.is_empty() && described.contains(&remedy), || format!("the remedy {remedy:?} is not in kubectl describe:\n{described}"))?;
+    expect(!remedy.is_empty() && described.contains(&remedy), || {
+        format!("the remedy {remedy:?} is not in kubectl describe:\n{described}")
+    })?;
     expect(condition["message"].to_string().contains("secretKey") || remedy.contains("secret"), || {
         format!("neither message nor remedy speak of the secret key: {condition}, {remedy}")
     })?;
@@ -50,7 +54,9 @@ pub async fn missing_secret(world: &World) -> Outcome {
         expect(described.contains(part), || format!("kubectl describe does not say {part}:\n{described}"))?;
     }
     expect(described.contains("SecretNotFound"), || "there is no Event with the reason".to_owned())?;
-    world.apply(&[secret("not-yet", world.acl.setting("ADMIN_ACCESS_KEY"), world.acl.setting("ADMIN_SECRET_KEY"))]).await?;
+    world
+        .apply(&[secret("not-yet", world.acl.setting("ADMIN_ACCESS_KEY"), world.acl.setting("ADMIN_SECRET_KEY"))])
+        .await?;
     world.settled("waiting").await
 }
 
@@ -58,9 +64,23 @@ pub async fn nothing_leaks(world: &World) -> Outcome {
     let listed = "configmaps,events,rocketmq,pods,deployments,services,serviceaccounts,replicasets";
     let mut places = vec![
         ("objects", world.kubectl(&["get", listed, "-o", "json"]).await?),
-        ("operator's log", run("kubectl", &["-n", OPERATOR_NAMESPACE, "logs", "-l", "app.kubernetes.io/component=operator", "--tail=-1"], "").await?),
+        (
+            "operator's log",
+            run(
+                "kubectl",
+                &["-n", OPERATOR_NAMESPACE, "logs", "-l", "app.kubernetes.io/component=operator", "--tail=-1"],
+                "",
+            )
+            .await?,
+        ),
     ];
-    let logs = ["logs", "-l", "app.kubernetes.io/managed-by=rocketmq-connector-operator", "--tail=-1", "--max-log-requests=50"];
+    let logs = [
+        "logs",
+        "-l",
+        "app.kubernetes.io/managed-by=rocketmq-connector-operator",
+        "--tail=-1",
+        "--max-log-requests=50",
+    ];
     let managed = world.list("Pod", "app.kubernetes.io/managed-by=rocketmq-connector-operator").await?;
     for pod in &managed {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();

@@ -111,7 +111,14 @@ impl World {
     }
 
     /// Waits until a condition of the newest generation has this status (and reason, unless empty).
-    pub async fn condition(&self, kind: &str, name: &str, type_: &str, status: &str, reason: &str) -> Result<Value, Failure> {
+    pub async fn condition(
+        &self,
+        kind: &str,
+        name: &str,
+        type_: &str,
+        status: &str,
+        reason: &str,
+    ) -> Result<Value, Failure> {
         let what = format!("{kind} {name}: {type_}={status} {reason}");
         let (condition, took) = wait_for(&what, LIMIT, || async {
             let object = self.get(kind, name).await?;
@@ -122,7 +129,12 @@ impl World {
             Ok(condition)
         })
         .await?;
-        self.show(&format!("{kind} {:.40}: {type_}={status} {} after {:.1} s", name, condition["reason"].as_str().unwrap_or_default(), took.as_secs_f64()));
+        self.show(&format!(
+            "{kind} {:.40}: {type_}={status} {} after {:.1} s",
+            name,
+            condition["reason"].as_str().unwrap_or_default(),
+            took.as_secs_f64()
+        ));
         Ok(condition)
     }
 
@@ -145,7 +157,14 @@ impl World {
     }
 
     /// Publishes the numbers from `first` to `last` through a binding's Service, each until it was accepted.
-    pub async fn publish(&self, binding: &str, path: &str, first: u32, last: u32, flags: &[&str]) -> Result<(), Failure> {
+    pub async fn publish(
+        &self,
+        binding: &str,
+        path: &str,
+        first: u32,
+        last: u32,
+        flags: &[&str],
+    ) -> Result<(), Failure> {
         let url = format!("http://{binding}:3500/v1.0/bindings/{path}");
         let (first, last) = (first.to_string(), last.to_string());
         let said = self.probe(&[&["send"], flags, &[&url, &first, &last]].concat()).await?;
@@ -173,13 +192,18 @@ impl World {
             Ok(counts.values().filter(|count| **count > 1).count())
         })
         .await?;
-        self.show(&format!("the app got all of 1 to {last} at {path:.40}, {repeated} of them more than once, {:.1} s later", took.as_secs_f64()));
+        self.show(&format!(
+            "the app got all of 1 to {last} at {path:.40}, {repeated} of them more than once, {:.1} s later",
+            took.as_secs_f64()
+        ));
         Ok(repeated)
     }
 
     /// Names of the worker pods of a binding that are not ending, with the restarts of their containers.
     pub async fn workers(&self, binding: &str) -> Result<BTreeMap<String, u64>, Failure> {
-        let pods = self.list("Pod", &format!("app.kubernetes.io/instance={binding},app.kubernetes.io/component=binding")).await?;
+        let pods = self
+            .list("Pod", &format!("app.kubernetes.io/instance={binding},app.kubernetes.io/component=binding"))
+            .await?;
         let alive = pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
         Ok(alive
             .map(|pod| {
@@ -195,7 +219,16 @@ impl World {
             &["-n", NAMESPACE, "describe", "rocketmq"],
             &["-n", NAMESPACE, "get", "all,configmaps,secrets", "-o", "wide"],
             &["-n", NAMESPACE, "describe", "pods"],
-            &["-n", NAMESPACE, "logs", "-l", "app.kubernetes.io/managed-by=rocketmq-connector-operator", "--tail=60", "--prefix", "--max-log-requests=30"],
+            &[
+                "-n",
+                NAMESPACE,
+                "logs",
+                "-l",
+                "app.kubernetes.io/managed-by=rocketmq-connector-operator",
+                "--tail=60",
+                "--prefix",
+                "--max-log-requests=30",
+            ],
             &["-n", OPERATOR_NAMESPACE, "describe", "pods"],
             &["-n", OPERATOR_NAMESPACE, "logs", "-l", "app.kubernetes.io/component=operator", "--tail=200", "--prefix"],
         ];

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::object::HasStatus;
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Resource};
 use rocketmq_connector::admin::Readiness;
 use rocketmq_connector::api::{RocketMQBinding, RocketMQConnection};
 use rocketmq_connector::controller::{self, Settings};

@@ -37,7 +37,11 @@ async fn topics(context: Context) -> Outcome {
     let route = admin.topic_route(&topic).await?;
     ensure!(route.readable_queues(&topic).len() == 3 && route.writable_queues(&topic).len() == 3, "{route:?}");
     let mine = admin.user_topics().await?;
-    ensure!(mine.contains(&topic) && !mine.iter().any(|topic| topic == "TBW102" || topic == "broker-a" || topic == "DefaultCluster"), "{mine:?}");
+    ensure!(
+        mine.contains(&topic)
+            && !mine.iter().any(|topic| topic == "TBW102" || topic == "broker-a" || topic == "DefaultCluster"),
+        "{mine:?}"
+    );
     admin.delete_topic(&topic).await?;
     eventually("the topic's end", LIMIT, || async { Ok(!admin.user_topics().await?.contains(&topic)) }).await?;
     let error = admin.create_topic(&topic, 0, 6).await.err().ok_or("0 queues were taken")?;
@@ -55,7 +59,13 @@ async fn statistics(context: Context) -> Outcome {
     tokio::time::sleep(Duration::from_millis(300)).await;
     producer.send(Message::new(&topic, "late")).await?;
     let stats = client.admin().topic_stats(&topic).await?;
-    ensure!(stats.len() == 1 && stats[0].max_offset == 4 && stats[0].min_offset == 0 && stats[0].last_update_millis > between, "{stats:?}");
+    ensure!(
+        stats.len() == 1
+            && stats[0].max_offset == 4
+            && stats[0].min_offset == 0
+            && stats[0].last_update_millis > between,
+        "{stats:?}"
+    );
     let found = client.admin().search_offsets(&topic, between).await?;
     ensure!(found.len() == 1 && found[0].1 == 3, "{found:?}");
     Ok(())
@@ -70,7 +80,12 @@ async fn groups(context: Context) -> Outcome {
     ensure!(client.admin().consumer_connections(&group).await?.is_empty(), "somebody is connected");
     let _consumer = context.consumer(&client, vec![Subscription::all(&topic)])?;
     eventually("the connection", LIMIT, || async {
-        Ok(client.admin().consumer_connections(&group).await?.iter().any(|connection| connection.client_id == client.client_id()))
+        Ok(client
+            .admin()
+            .consumer_connections(&group)
+            .await?
+            .iter()
+            .any(|connection| connection.client_id == client.client_id()))
     })
     .await
 }

@@ -17,13 +17,16 @@ pub fn cases() -> Vec<Case> {
         case("connect", "unreachable name server: error with remedy", unreachable),
         case("connect", "broker address mapped to a reachable one", mapped_address),
         case("connect", "namespace (instanceId) of topics and groups", namespace),
-        case("connect", "wrong secret key refused with the broker's words", wrong_key).only(|instance| instance.is("acl")),
+        case("connect", "wrong secret key refused with the broker's words", wrong_key)
+            .only(|instance| instance.is("acl")),
         case("connect", "missing credentials refused", no_key).only(|instance| instance.is("acl")),
         case("connect", "topic without permission refused", forbidden_topic).only(|instance| instance.is("acl")),
         case("connect", "credentials replaced at run time", replaced_key).only(|instance| instance.is("acl")),
         case("connect", "TLS: other authority refused", other_authority).only(|instance| instance.is("tls")),
-        case("connect", "TLS: wrong server name refused, serverName overrides", server_name).only(|instance| instance.is("tls")),
-        case("connect", "TLS: client certificate of another authority refused", other_client).only(|instance| instance.is("tls")),
+        case("connect", "TLS: wrong server name refused, serverName overrides", server_name)
+            .only(|instance| instance.is("tls")),
+        case("connect", "TLS: client certificate of another authority refused", other_client)
+            .only(|instance| instance.is("tls")),
         case("connect", "TLS: without a client certificate", no_client_certificate).only(|instance| instance.is("tls")),
         case("connect", "plain connection to a TLS port: error", plain_to_tls).only(|instance| instance.is("tls")),
     ]
@@ -55,7 +58,8 @@ async fn http_list(context: Context) -> Outcome {
     let list = format!("127.0.0.1:1;{}", context.instance.get("NAME_SERVER"));
     let server = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{list}", list.len());
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{list}", list.len());
             let _ = stream.read(&mut [0; 4096]).await;
             let _ = stream.write_all(answer.as_bytes()).await;
         }
@@ -73,7 +77,11 @@ async fn unreachable(context: Context) -> Outcome {
     config.name_servers = vec!["127.0.0.1:1".into()];
     let error = Client::new(config)?.admin().cluster().await.err().ok_or("a closed port answered")?;
     ensure!(error.kind() == ErrorKind::NameServerUnreachable, "{:?}", error.kind());
-    ensure!(error.to_string().contains("127.0.0.1:1") && error.remedy().contains("9876"), "{error}: {}", error.remedy());
+    ensure!(
+        error.to_string().contains("127.0.0.1:1") && error.remedy().contains("9876"),
+        "{error}: {}",
+        error.remedy()
+    );
     Ok(())
 }
 
@@ -100,7 +108,12 @@ async fn mapped_address(context: Context) -> Outcome {
     // with the forwarder gone the mapped address refuses, which shows that it was the one in use
     let mut config = context.config();
     config.broker_addresses = BTreeMap::from([(context.instance.get("BROKER").to_owned(), "127.0.0.1:1".into())]);
-    let error = Client::new(config)?.admin().connect(context.instance.get("BROKER")).await.err().ok_or("the mapping was not used")?;
+    let error = Client::new(config)?
+        .admin()
+        .connect(context.instance.get("BROKER"))
+        .await
+        .err()
+        .ok_or("the mapping was not used")?;
     ensure!(error.remedy().contains("brokerAddresses"), "{}", error.remedy());
     Ok(())
 }
@@ -125,11 +138,14 @@ async fn namespace(context: Context) -> Outcome {
 }
 
 async fn refused(client: &Client, topic: &str) -> Outcome {
-    let context_error = rocketmq_connector::rocketmq::Producer::new(client, rocketmq_connector::rocketmq::ProducerConfig::new("conformance"))?
-        .send(Message::new(topic, "x"))
-        .await
-        .err()
-        .ok_or("the message was taken")?;
+    let context_error = rocketmq_connector::rocketmq::Producer::new(
+        client,
+        rocketmq_connector::rocketmq::ProducerConfig::new("conformance"),
+    )?
+    .send(Message::new(topic, "x"))
+    .await
+    .err()
+    .ok_or("the message was taken")?;
     ensure!(context_error.kind() == ErrorKind::AccessDenied, "{:?}: {context_error}", context_error.kind());
     ensure!(context_error.remedy().contains("accessKey"), "{}", context_error.remedy());
     ensure!(context_error.remark().is_some_and(|remark| !remark.is_empty()), "the broker's words are missing");
@@ -140,7 +156,8 @@ async fn wrong_key(context: Context) -> Outcome {
     let topic = context.topic(&context.client()?, "wrong", 1).await?;
     let mut config = context.config();
     let access_key = context.credentials("ADMIN").access_key;
-    config.credentials = Some(Credentials { access_key, secret_key: "not-the-secret".to_owned().into(), security_token: None });
+    config.credentials =
+        Some(Credentials { access_key, secret_key: "not-the-secret".to_owned().into(), security_token: None });
     refused(&Client::new(config)?, &topic).await
 }
 
@@ -166,7 +183,8 @@ async fn replaced_key(context: Context) -> Outcome {
     let topic = context.topic(&context.client()?, "replaced", 1).await?;
     let mut config = context.config();
     let access_key = context.credentials("ADMIN").access_key;
-    config.credentials = Some(Credentials { access_key, secret_key: "not-the-secret".to_owned().into(), security_token: None });
+    config.credentials =
+        Some(Credentials { access_key, secret_key: "not-the-secret".to_owned().into(), security_token: None });
     let client = Client::new(config)?;
     refused(&client, &topic).await?;
     let consumer = context.consumer(&client, vec![Subscription::all(&topic)])?;

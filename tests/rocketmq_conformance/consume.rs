@@ -9,7 +9,8 @@ use rocketmq_connector::rocketmq::{
 };
 
 use super::harness::{
-    Case, Context, Failure, Outcome, body, case, ensure, eventually, receive, receive_with, send_numbered, sorted_bodies,
+    Case, Context, Failure, Outcome, body, case, ensure, eventually, receive, receive_with, send_numbered,
+    sorted_bodies,
 };
 
 const LIMIT: Duration = Duration::from_secs(40);
@@ -94,7 +95,11 @@ async fn starts(context: Context) -> Outcome {
         config.start_from = start_from;
         Consumer::start(&client, config)
     };
-    let (first, last, timed) = (start("first", StartFrom::First)?, start("last", StartFrom::Last)?, start("timed", StartFrom::Timestamp(middle))?);
+    let (first, last, timed) = (
+        start("first", StartFrom::First)?,
+        start("last", StartFrom::Last)?,
+        start("timed", StartFrom::Timestamp(middle))?,
+    );
     eventually("the start of the one that starts last", LIMIT, || async {
         Ok(last.status().queues.iter().any(|queue| queue.topic == topic && queue.acknowledged == 4))
     })
@@ -145,9 +150,16 @@ async fn sql(context: Context) -> Outcome {
     let producer = context.producer(&client)?;
     for number in 0..10 {
         let colour = if number % 2 == 0 { "red" } else { "blue" };
-        producer.send(Message::new(&topic, number.to_string()).with_property("colour", colour).with_property("n", number.to_string())).await?;
+        producer
+            .send(
+                Message::new(&topic, number.to_string())
+                    .with_property("colour", colour)
+                    .with_property("n", number.to_string()),
+            )
+            .await?;
     }
-    let consumer = context.consumer(&client, vec![Subscription::sql(&topic, "colour = 'red' AND n BETWEEN 2 AND 6")])?;
+    let consumer =
+        context.consumer(&client, vec![Subscription::sql(&topic, "colour = 'red' AND n BETWEEN 2 AND 6")])?;
     let bodies = sorted_bodies(&receive(&consumer, 4, Duration::from_secs(8)).await);
     ensure!(bodies == ["2", "4", "6"], "{bodies:?} {:?}", consumer.status().last_error);
     Ok(())
@@ -187,7 +199,10 @@ async fn leave(context: Context) -> Outcome {
     first.shutdown(DRAIN).await;
     ensure!(started.elapsed() < Duration::from_secs(4), "leaving took {:?}", started.elapsed());
     ensure!(first.recv().await.is_none(), "a delivery after leaving");
-    ensure!(client.admin().consumer_connections(&context.name("group")).await?.is_empty(), "the broker still lists the member");
+    ensure!(
+        client.admin().consumer_connections(&context.name("group")).await?.is_empty(),
+        "the broker still lists the member"
+    );
     let second = context.consumer(&client, vec![Subscription::all(&topic)])?;
     let again = receive(&second, 1, Duration::from_secs(6)).await;
     ensure!(again.is_empty(), "repeated {again:?}");
@@ -212,7 +227,8 @@ async fn nack(context: Context) -> Outcome {
 
 async fn dead_letters(context: &Context, client: &Client) -> Result<Vec<ReceivedMessage>, Failure> {
     let topic = format!("%DLQ%{}", context.name("group"));
-    eventually("the dead-letter topic", LIMIT, || async { Ok(client.admin().topic_route(&topic).await.is_ok()) }).await?;
+    eventually("the dead-letter topic", LIMIT, || async { Ok(client.admin().topic_route(&topic).await.is_ok()) })
+        .await?;
     // brokers create it without the permission to read
     client.admin().create_topic(&topic, 1, 6).await?;
     let mut config = ConsumerConfig::new(context.name("reader"), vec![Subscription::all(&topic)]);
@@ -227,7 +243,8 @@ async fn dead_letter_after_retries(context: Context) -> Outcome {
     settings.max_reconsume_times = 1;
     let consumer = Consumer::start(&client, settings)?;
     for attempt in 0..2 {
-        let delivery = receive_with(&consumer, 1, LIMIT, |delivery| delivery).await.pop().ok_or("nothing was received")?;
+        let delivery =
+            receive_with(&consumer, 1, LIMIT, |delivery| delivery).await.pop().ok_or("nothing was received")?;
         ensure!(delivery.message().reconsume_times == attempt, "{:?}", delivery.message());
         delivery.nack(Redelivery::Level(1)).await?;
     }
@@ -316,9 +333,14 @@ async fn ordered_members(context: Context) -> Outcome {
     };
     taken.extend(receive_with(&first, 40, LIMIT, note).await);
     let second = Consumer::start(&context.client()?, settings)?;
-    let (from_first, from_second) =
-        tokio::join!(receive_with(&first, 160, Duration::from_secs(25), note), receive_with(&second, 160, Duration::from_secs(25), note));
-    ensure!(!from_second.is_empty() || from_first.len() == 160, "the second member got nothing and messages are missing");
+    let (from_first, from_second) = tokio::join!(
+        receive_with(&first, 160, Duration::from_secs(25), note),
+        receive_with(&second, 160, Duration::from_secs(25), note)
+    );
+    ensure!(
+        !from_second.is_empty() || from_first.len() == 160,
+        "the second member got nothing and messages are missing"
+    );
     taken.extend(&from_first);
     taken.extend(&from_second);
     let distinct: BTreeSet<_> = taken.iter().collect();
@@ -353,9 +375,16 @@ async fn rebalance(context: Context) -> Outcome {
     let second = context.consumer(&other, vec![Subscription::all(&topic)])?;
     eventually("a half for each", LIMIT, || async { Ok(count(&first) == 4 && count(&second) == 4) }).await?;
     send_numbered(&context.producer(&client)?, &topic, 80).await?;
-    let (one, two) = tokio::join!(receive(&first, 40, Duration::from_secs(15)), receive(&second, 40, Duration::from_secs(15)));
+    let (one, two) =
+        tokio::join!(receive(&first, 40, Duration::from_secs(15)), receive(&second, 40, Duration::from_secs(15)));
     let bodies: BTreeSet<String> = one.iter().chain(&two).map(body).collect();
-    ensure!(bodies.len() == 80 && !one.is_empty() && !two.is_empty(), "{} and {} messages, {} distinct", one.len(), two.len(), bodies.len());
+    ensure!(
+        bodies.len() == 80 && !one.is_empty() && !two.is_empty(),
+        "{} and {} messages, {} distinct",
+        one.len(),
+        two.len(),
+        bodies.len()
+    );
     second.shutdown(DRAIN).await;
     eventually("all queues for the first member again", LIMIT, || async { Ok(count(&first) == 8) }).await
 }
@@ -372,7 +401,12 @@ async fn missing_topic(context: Context) -> Outcome {
     let created = Instant::now();
     context.producer(&client)?.send(Message::new(&topic, "x")).await?;
     let received = receive(&consumer, 1, LIMIT).await;
-    ensure!(received.len() == 1 && created.elapsed() < Duration::from_secs(20), "{} after {:?}", received.len(), created.elapsed());
+    ensure!(
+        received.len() == 1 && created.elapsed() < Duration::from_secs(20),
+        "{} after {:?}",
+        received.len(),
+        created.elapsed()
+    );
     ensure!(consumer.status().last_error.is_none(), "{:?}", consumer.status().last_error);
     Ok(())
 }

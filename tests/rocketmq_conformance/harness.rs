@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rocketmq_connector::rocketmq::{
-    Client, ClientConfig, Consumer, ConsumerConfig, Credentials, Delivery, Error, Message, Producer, ProducerConfig, ReceivedMessage, StartFrom,
-    Subscription, TlsConfig,
+    Client, ClientConfig, Consumer, ConsumerConfig, Credentials, Delivery, Error, Message, Producer, ProducerConfig,
+    ReceivedMessage, StartFrom, Subscription, TlsConfig,
 };
 use tokio::sync::Semaphore;
 
@@ -19,7 +19,8 @@ use tokio::sync::Semaphore;
 pub const INSTANCES: [&str; 6] = ["4.9.7-plain", "4.9.7-acl", "4.9.7-tls", "5.4.0-plain", "5.4.0-acl", "5.4.0-tls"];
 /// Cases that run at the same time; more only makes the brokers of one machine slow.
 const PARALLEL: usize = 4;
-const CASE_LIMIT: Duration = Duration::from_secs(120);
+/// Generous: Java needs half a minute to start on a busy machine.
+const CASE_LIMIT: Duration = Duration::from_secs(240);
 
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub type Outcome = Result<(), Failure>;
@@ -59,10 +60,16 @@ pub struct Instance {
 
 impl Instance {
     fn load(name: &'static str) -> Result<Self, String> {
-        let folder = std::env::var("ROCKETMQ_TEST_RUN").map_err(|_| "ROCKETMQ_TEST_RUN is not set; run make conformance")?;
+        let folder =
+            std::env::var("ROCKETMQ_TEST_RUN").map_err(|_| "ROCKETMQ_TEST_RUN is not set; run make conformance")?;
         let file = PathBuf::from(folder).join(name).join("env");
-        let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}; start the matrix first", file.display()))?;
-        let env = text.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| format!("{}: {error}; start the matrix first", file.display()))?;
+        let env = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
         Ok(Self { name, env })
     }
 
@@ -136,7 +143,10 @@ impl Context {
         let topic = self.name(stem);
         client.admin().create_topic(&topic, queues, 6).await?;
         // brokers register a new topic with the name server before they answer, but not always for long enough to be read
-        eventually("the topic's route", Duration::from_secs(20), || async { Ok(client.admin().topic_route(&topic).await.is_ok()) }).await?;
+        eventually("the topic's route", Duration::from_secs(20), || async {
+            Ok(client.admin().topic_route(&topic).await.is_ok())
+        })
+        .await?;
         Ok(topic)
     }
 
@@ -159,7 +169,12 @@ pub async fn receive(consumer: &Consumer, count: usize, limit: Duration) -> Vec<
 }
 
 /// Receives deliveries until there are `count` or the time is over, and gives each to `settle`.
-pub async fn receive_with<T>(consumer: &Consumer, count: usize, limit: Duration, mut settle: impl FnMut(Delivery) -> T) -> Vec<T> {
+pub async fn receive_with<T>(
+    consumer: &Consumer,
+    count: usize,
+    limit: Duration,
+    mut settle: impl FnMut(Delivery) -> T,
+) -> Vec<T> {
     let mut received = Vec::new();
     let gather = async {
         while received.len() < count {
@@ -191,7 +206,11 @@ pub fn body(message: &ReceivedMessage) -> String {
 }
 
 /// Waits until `probe` is true.
-pub async fn eventually<F: Future<Output = Result<bool, Failure>>>(what: &str, limit: Duration, probe: impl Fn() -> F) -> Outcome {
+pub async fn eventually<F: Future<Output = Result<bool, Failure>>>(
+    what: &str,
+    limit: Duration,
+    probe: impl Fn() -> F,
+) -> Outcome {
     let end = Instant::now() + limit;
     while !probe().await? {
         if Instant::now() > end {
@@ -247,7 +266,9 @@ async fn run_all(cases: &[Case], instances: &[Instance], filters: &[String]) -> 
     for (at, case) in cases.iter().enumerate() {
         for instance in instances {
             let label = format!("{} {}: {}", instance.name, case.area, case.title);
-            if !(case.only)(instance) || !(filters.is_empty() || filters.iter().any(|filter| label.contains(filter.as_str()))) {
+            if !(case.only)(instance)
+                || !(filters.is_empty() || filters.iter().any(|filter| label.contains(filter.as_str())))
+            {
                 continue;
             }
             let id = format!("{stamp}-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
@@ -283,7 +304,8 @@ async fn run_all(cases: &[Case], instances: &[Instance], filters: &[String]) -> 
 }
 
 fn table(cases: &[Case], results: &Results) -> String {
-    let mut text = format!("| area | case | {} |\n|---|---|{}\n", INSTANCES.join(" | "), "---|".repeat(INSTANCES.len()));
+    let mut text =
+        format!("| area | case | {} |\n|---|---|{}\n", INSTANCES.join(" | "), "---|".repeat(INSTANCES.len()));
     for (at, case) in cases.iter().enumerate() {
         let cells: Vec<&str> = INSTANCES
             .iter()

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::join_all;
-use rocketmq_connector::rocketmq::{Consumer, ConsumerConfig, Delay, ErrorKind, Message, Producer, ProducerConfig, SendStatus, StartFrom, Subscription, TransactionState};
+use rocketmq_connector::rocketmq::{
+    Consumer, ConsumerConfig, Delay, ErrorKind, Message, Producer, ProducerConfig, SendStatus, StartFrom, Subscription,
+    TransactionState,
+};
 
 use super::harness::{Case, Context, Outcome, body, case, ensure, receive};
 
@@ -43,16 +46,27 @@ async fn one(context: Context) -> Outcome {
         .with_property("colour", "rot & grün")
         .with_property("n", "1");
     let receipt = context.producer(&client)?.send(message).await?;
-    ensure!(receipt.status == SendStatus::Ok && receipt.topic == topic && !receipt.offset_message_id.is_empty(), "{receipt:?}");
+    ensure!(
+        receipt.status == SendStatus::Ok && receipt.topic == topic && !receipt.offset_message_id.is_empty(),
+        "{receipt:?}"
+    );
     let consumer = context.consumer(&client, vec![Subscription::all(&topic)])?;
     let received = receive(&consumer, 1, LIMIT).await;
     let message = received.first().ok_or("nothing was received")?;
     ensure!(body(message) == "{\"id\": 12345678901234567890}", "body {:?}", message.body);
-    ensure!(message.message_id == receipt.message_id && message.offset_message_id == receipt.offset_message_id, "{message:?} {receipt:?}");
+    ensure!(
+        message.message_id == receipt.message_id && message.offset_message_id == receipt.offset_message_id,
+        "{message:?} {receipt:?}"
+    );
     ensure!(message.tag.as_deref() == Some("tagA") && message.keys == ["k1", "k2"], "{message:?}");
     let expected = BTreeMap::from([("colour".to_owned(), "rot & grün".to_owned()), ("n".to_owned(), "1".to_owned())]);
     ensure!(message.properties == expected, "{:?}", message.properties);
-    ensure!(message.queue_id == receipt.queue_id && message.queue_offset == receipt.queue_offset && message.reconsume_times == 0, "{message:?}");
+    ensure!(
+        message.queue_id == receipt.queue_id
+            && message.queue_offset == receipt.queue_offset
+            && message.reconsume_times == 0,
+        "{message:?}"
+    );
     Ok(())
 }
 
@@ -62,9 +76,12 @@ async fn pipelined(context: Context) -> Outcome {
     let topic = context.topic(&client, "pipe", 4).await?;
     let producer = context.producer(&client)?;
     // the sends begin in the order of their numbers, so each queue must store its share in that order
-    let sends = (0..COUNT).map(|number| producer.send(Message::new(&topic, number.to_string()).with_sharding_key((number % 8).to_string())));
+    let sends = (0..COUNT).map(|number| {
+        producer.send(Message::new(&topic, number.to_string()).with_sharding_key((number % 8).to_string()))
+    });
     let results: Vec<_> = futures::stream::iter(sends).buffered(512).collect().await;
-    let failures: Vec<String> = results.iter().filter_map(|result| result.as_ref().err().map(ToString::to_string)).collect();
+    let failures: Vec<String> =
+        results.iter().filter_map(|result| result.as_ref().err().map(ToString::to_string)).collect();
     ensure!(failures.is_empty(), "{} of {COUNT} failed: {}", failures.len(), failures[0]);
     let mut by_queue: BTreeMap<i32, Vec<(i64, usize)>> = BTreeMap::new();
     for (number, receipt) in results.into_iter().flatten().enumerate() {
@@ -81,8 +98,13 @@ async fn batch(context: Context) -> Outcome {
     let topic = context.topic(&client, "batch", 2).await?;
     let producer = context.producer(&client)?;
     // 6 MiB in all: more than a broker takes in one request
-    let messages: Vec<Message> =
-        (0..60).map(|number| Message::new(&topic, random_bytes(100 * 1024)).with_key(format!("k{number}")).with_property("n", number.to_string())).collect();
+    let messages: Vec<Message> = (0..60)
+        .map(|number| {
+            Message::new(&topic, random_bytes(100 * 1024))
+                .with_key(format!("k{number}"))
+                .with_property("n", number.to_string())
+        })
+        .collect();
     let mut config = ProducerConfig::new("conformance");
     config.compress_over = usize::MAX;
     config.send_timeout = Duration::from_secs(30);
@@ -98,8 +120,13 @@ async fn batch(context: Context) -> Outcome {
     ensure!(received.len() == 70, "{} of 70 received", received.len());
     let known = received.iter().filter(|message| message.message_id == receipts[3].message_id).count();
     ensure!(known == 1, "a batched message lost its id");
-    ensure!(received.iter().filter(|message| message.keys == ["k42"] && message.properties["n"] == "42").count() == 1, "a batched message lost its properties");
-    let mixed = producer.send_batch(vec![Message::new(&topic, "good"), Message::new("bad topic", "x"), Message::new(&topic, "good")]).await;
+    ensure!(
+        received.iter().filter(|message| message.keys == ["k42"] && message.properties["n"] == "42").count() == 1,
+        "a batched message lost its properties"
+    );
+    let mixed = producer
+        .send_batch(vec![Message::new(&topic, "good"), Message::new("bad topic", "x"), Message::new(&topic, "good")])
+        .await;
     ensure!(mixed[0].is_ok() && mixed[1].is_err() && mixed[2].is_ok(), "{mixed:?}");
     Ok(())
 }
@@ -131,7 +158,9 @@ async fn sharded(context: Context) -> Outcome {
     let client = context.client()?;
     let topic = context.topic(&client, "shard", 4).await?;
     let producer = context.producer(&client)?;
-    let sends = (0..200).map(|number| producer.send(Message::new(&topic, number.to_string()).with_sharding_key(format!("key{}", number % 10))));
+    let sends = (0..200).map(|number| {
+        producer.send(Message::new(&topic, number.to_string()).with_sharding_key(format!("key{}", number % 10)))
+    });
     let receipts = join_all(sends).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     for key in 0..10 {
         let of_key: Vec<_> = receipts.iter().skip(key).step_by(10).collect();
@@ -160,13 +189,19 @@ async fn arrival(context: &Context, stem: &str, delay: Delay) -> Result<Duration
 
 async fn delayed(context: Context) -> Outcome {
     let waited = arrival(&context, "level", Delay::Level(2)).await?;
-    ensure!(waited > Duration::from_millis(4500) && waited < Duration::from_secs(20), "level 2 (5 s) came after {waited:?}");
+    ensure!(
+        waited > Duration::from_millis(4500) && waited < Duration::from_secs(20),
+        "level 2 (5 s) came after {waited:?}"
+    );
     Ok(())
 }
 
 async fn timed(context: Context) -> Outcome {
     let waited = arrival(&context, "after", Delay::After(Duration::from_secs(3))).await?;
-    ensure!(waited > Duration::from_secs(2) && waited < Duration::from_secs(20), "a delay of 3 s came after {waited:?}");
+    ensure!(
+        waited > Duration::from_secs(2) && waited < Duration::from_secs(20),
+        "a delay of 3 s came after {waited:?}"
+    );
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as i64;
     let waited = arrival(&context, "at", Delay::At(now + 4000)).await?;
     ensure!(waited < Duration::from_secs(20), "a time in 4 s came after {waited:?}");
@@ -186,11 +221,16 @@ async fn transaction(context: Context) -> Outcome {
     config.send_timeout = Duration::from_secs(30);
     config.transaction_checker = Some(Arc::new(|_| Box::pin(async { TransactionState::Rollback })));
     let producer = Producer::new(&client, config)?;
-    producer.send_in_transaction(Message::new(&topic, "committed").with_key("c"), async { TransactionState::Commit }).await?;
+    producer
+        .send_in_transaction(Message::new(&topic, "committed").with_key("c"), async { TransactionState::Commit })
+        .await?;
     producer.send_in_transaction(Message::new(&topic, "rolled back"), async { TransactionState::Rollback }).await?;
     let consumer = context.consumer(&client, vec![Subscription::all(&topic)])?;
     let received = receive(&consumer, 1, LIMIT).await;
-    ensure!(received.len() == 1 && body(&received[0]) == "committed" && received[0].keys == ["c"], "received {received:?}");
+    ensure!(
+        received.len() == 1 && body(&received[0]) == "committed" && received[0].keys == ["c"],
+        "received {received:?}"
+    );
     let more = receive(&consumer, 1, Duration::from_secs(5)).await;
     ensure!(more.is_empty(), "a rolled back message was delivered: {more:?}");
     Ok(())
@@ -247,15 +287,20 @@ async fn refused(context: Context) -> Outcome {
     let client = context.client()?;
     let topic = context.topic(&client, "refused", 1).await?;
     let producer = context.producer(&client)?;
-    let kind = |result: Result<_, rocketmq_connector::rocketmq::Error>| result.err().map(|error| (error.kind(), error.to_string()));
-    let (found, words) = kind(producer.send(Message::new("bad topic!", "x")).await.map(|_| ())).ok_or("a bad topic was taken")?;
+    let kind = |result: Result<_, rocketmq_connector::rocketmq::Error>| {
+        result.err().map(|error| (error.kind(), error.to_string()))
+    };
+    let (found, words) =
+        kind(producer.send(Message::new("bad topic!", "x")).await.map(|_| ())).ok_or("a bad topic was taken")?;
     ensure!(found == ErrorKind::InvalidMessage && words.contains("bad topic!"), "{words}");
-    let (found, words) = kind(producer.send(Message::new(&topic, vec![0; 5 << 20])).await.map(|_| ())).ok_or("5 MiB were taken")?;
+    let (found, words) =
+        kind(producer.send(Message::new(&topic, vec![0; 5 << 20])).await.map(|_| ())).ok_or("5 MiB were taken")?;
     ensure!(found == ErrorKind::MessageTooLarge && words.contains("5242880"), "{words}");
     let mut config = ProducerConfig::new("conformance");
     (config.max_message_size, config.compress_over) = (8 << 20, usize::MAX);
     let permissive = Producer::new(&client, config)?;
-    let (found, words) = kind(permissive.send(Message::new(&topic, random_bytes(5 << 20))).await.map(|_| ())).ok_or("the broker took 5 MiB")?;
+    let (found, words) = kind(permissive.send(Message::new(&topic, random_bytes(5 << 20))).await.map(|_| ()))
+        .ok_or("the broker took 5 MiB")?;
     ensure!(found == ErrorKind::MessageTooLarge && words.contains("13"), "{found:?}: {words}");
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::api::condition::reasons;
 use crate::api::connection::ConnectionType;
 use crate::api::position::{Position, StartFrom};
 use crate::api::quantity;
+use crate::api::reference::ConnectionRef;
 use crate::api::workload::{Autoscaling, DesiredState};
 use crate::api::{RocketMQBinding, RocketMQBindingSpec};
 use crate::controller::children::Owner;
@@ -66,30 +67,20 @@ pub fn validate(
     settings: &Settings,
 ) -> Result<ValidatedBinding, Error> {
     let (spec, namespace) = (&binding.spec, binding.namespace().unwrap_or_default());
-    let mut problems = not_implemented(spec);
-    let template = Template::check(spec.template.as_ref()).unwrap_or_else(|problem| {
-        problems.push(problem);
-        Template::default()
-    });
-    problems.extend(port_conflict(spec, settings));
-    let connection_missing = spec.connection_ref.is_some() && dereferenced.connection.is_none();
     let cluster = cluster(spec, dereferenced.connection.as_ref());
-    if !connection_missing && spec.access_proto != AccessProto::Http {
+    let mut problems = not_implemented(spec);
+    problems.extend(port_conflict(spec, settings));
+    if spec.connection_ref.is_none() && spec.access_proto != AccessProto::Http {
         problems.extend(cluster.problems());
     }
-    let mut files = cluster.files.clone();
-    files.extend(own_files(spec));
-    let timeout = spec.app.as_ref().map_or(Ok(Duration::ZERO), |app| duration("spec.app.timeout", &app.timeout));
-    let input =
-        spec.app.as_ref().filter(|_| spec.direction != Direction::Output).map(|app| input(binding, app, &namespace));
-    let input = collect(&mut problems, input.transpose()).flatten();
-    let output = (spec.direction != Direction::Input).then(|| output(spec));
-    let output = collect(&mut problems, output.transpose()).flatten();
-    let timeout = collect(&mut problems, timeout).unwrap_or_default();
+    let template = collect(&mut problems, Template::check(spec.template.as_ref())).unwrap_or_default();
+    let input = collect(&mut problems, input(binding, &namespace)).flatten();
+    let output = collect(&mut problems, output(spec)).flatten();
     if !problems.is_empty() {
         return Err(Error::Invalid(problems));
     }
-    let mut missing = connection_problems(spec, dereferenced, &namespace);
+    let files: Vec<_> = cluster.files.iter().cloned().chain(own_files(spec)).collect();
+    let mut missing = connection_problems(spec, dereferenced, &cluster, &namespace);
     missing.extend(dereferenced.found.problems(&files, &namespace));
     if !missing.is_empty() {
         return Err(Error::Unresolved(missing));
@@ -97,9 +88,6 @@ pub fn validate(
     let input = input.map(|input| config::InputConfig { api_token_file: path_of(&files, APP_TOKEN), ..input });
     let output = output.map(|output| config::OutputConfig { token_file: path_of(&files, API_TOKEN), ..output });
     let owner = Owner::of(binding, COMPONENT);
-    let grace_seconds = u32::try_from(SHORTEST_GRACE_SECONDS.max(timeout.as_secs() + 15 + u64::from(LEAVE_SECONDS)))
-        .unwrap_or(u32::MAX);
-    let agent = cluster.agent.clone();
     Ok(ValidatedBinding {
         group: group(spec, &owner),
         workload: Workload {
@@ -108,9 +96,9 @@ pub fn validate(
             image_pull_policy: settings.worker_image_pull_policy.clone(),
             admin_port: settings.worker_admin_port,
             files,
-            agent,
+            agent: cluster.agent.clone(),
             template,
-            grace_seconds,
+            grace_seconds: grace_seconds(input.as_ref()),
             leave_seconds: if output.is_some() { LEAVE_SECONDS } else { 0 },
         },
         cluster,
@@ -121,6 +109,13 @@ pub fn validate(
         replicas: replicas(spec),
         autoscaling: spec.autoscaling.clone(),
     })
+}
+
+/// Time for what is in delivery to the app, and some to spare.
+fn grace_seconds(input: Option<&config::InputConfig>) -> u32 {
+    let timeout = input.map_or(0, |input| input.timeout_millis.div_ceil(1000));
+    let needed = timeout.saturating_add(15 + u64::from(LEAVE_SECONDS));
+    u32::try_from(SHORTEST_GRACE_SECONDS.max(needed)).unwrap_or(u32::MAX)
 }
 
 /// The value, or nothing and one more problem.
@@ -163,30 +158,43 @@ fn port_conflict(spec: &RocketMQBindingSpec, settings: &Settings) -> Option<Prob
     (port == admin).then(|| Problem::invalid_spec(message))
 }
 
-fn connection_problems(spec: &RocketMQBindingSpec, dereferenced: &Dereferenced, namespace: &str) -> Vec<Problem> {
-    let Some(reference) = &spec.connection_ref else { return Vec::new() };
-    let name = &reference.name;
+fn connection_problems(
+    spec: &RocketMQBindingSpec,
+    dereferenced: &Dereferenced,
+    cluster: &Cluster,
+    namespace: &str,
+) -> Vec<Problem> {
+    let Some(ConnectionRef { name }) = &spec.connection_ref else { return Vec::new() };
     let Some(connection) = &dereferenced.connection else {
         let message = format!(
             "spec.connectionRef: RocketMQConnection {name:?} does not exist in namespace {namespace:?}; create it, or name another"
         );
         return vec![Problem::new(reasons::CONNECTION_NOT_FOUND, message)];
     };
-    let needs = match (connection.connection_type, spec.direction) {
-        (ConnectionType::Source, Direction::Output | Direction::InputOutput) => "Target or SourceAndTarget",
-        (ConnectionType::Target, Direction::Input | Direction::InputOutput) => "Source or SourceAndTarget",
-        _ => return Vec::new(),
-    };
-    let message = format!(
-        "spec.direction: {:?} needs a connection of type {needs}, RocketMQConnection {name:?} has type {:?}; change its spec.type, or the direction",
-        spec.direction, connection.connection_type
-    );
-    vec![Problem::new(reasons::CONNECTION_TYPE_MISMATCH, message)]
+    let not_accepted = cluster.problems().into_iter().map(|problem| {
+        let message = format!("spec.connectionRef: RocketMQConnection {name:?} is not valid: {}", problem.message);
+        Problem::new(reasons::CONNECTION_NOT_ACCEPTED, message)
+    });
+    not_accepted.chain(type_mismatch(spec.direction, name, connection.connection_type)).collect()
 }
 
-fn input(binding: &RocketMQBinding, app: &App, namespace: &str) -> Result<config::InputConfig, Problem> {
+fn type_mismatch(direction: Direction, name: &str, connection_type: ConnectionType) -> Option<Problem> {
+    let needs = match (connection_type, direction) {
+        (ConnectionType::Source, Direction::Output | Direction::InputOutput) => "Target or SourceAndTarget",
+        (ConnectionType::Target, Direction::Input | Direction::InputOutput) => "Source or SourceAndTarget",
+        _ => return None,
+    };
+    let message = format!(
+        "spec.direction: {direction:?} needs a connection of type {needs}, RocketMQConnection {name:?} has type {connection_type:?}; \
+         change its spec.type, or the direction"
+    );
+    Some(Problem::new(reasons::CONNECTION_TYPE_MISMATCH, message))
+}
+
+fn input(binding: &RocketMQBinding, namespace: &str) -> Result<Option<config::InputConfig>, Problem> {
     let (spec, delivery) = (&binding.spec, binding.spec.delivery.clone().unwrap_or_default());
-    Ok(config::InputConfig {
+    let Some(app) = spec.app.as_ref().filter(|_| spec.direction != Direction::Output) else { return Ok(None) };
+    Ok(Some(config::InputConfig {
         app_url: app_url(app, namespace)?,
         path: app.path.clone().unwrap_or_else(|| format!("/{}", binding.name_any())),
         max_concurrency: positive(app.max_concurrency.unwrap_or(spec.consumer_thread_nums)),
@@ -199,7 +207,7 @@ fn input(binding: &RocketMQBinding, app: &App, namespace: &str) -> Result<config
             max_attempts: positive(delivery.max_attempts),
             backoff: backoff(&delivery)?,
         },
-    })
+    }))
 }
 
 fn app_url(app: &App, namespace: &str) -> Result<String, Problem> {
@@ -247,20 +255,21 @@ fn backoff(delivery: &Delivery) -> Result<config::Backoff, Problem> {
     }
 }
 
-fn output(spec: &RocketMQBindingSpec) -> Result<config::OutputConfig, Problem> {
+fn output(spec: &RocketMQBindingSpec) -> Result<Option<config::OutputConfig>, Problem> {
+    if spec.direction == Direction::Input {
+        return Ok(None);
+    }
     let api = spec.api.clone().unwrap_or_default();
-    let field = "spec.api";
     let (port, size) = (api.http_port, &api.max_body_size.0);
-    Ok(config::OutputConfig {
+    let no_port = || Problem::invalid_spec(format!("spec.api.httpPort: {port} is no port; use one from 1024 to 65535"));
+    let no_size =
+        || Problem::invalid_spec(format!("spec.api.maxBodySize: {size:?} is no size; write for instance 4Mi"));
+    Ok(Some(config::OutputConfig {
         host: "0.0.0.0".to_owned(),
-        http_port: u16::try_from(port).map_err(|_| {
-            Problem::invalid_spec(format!("{field}.httpPort: {port} is no port; use one from 1024 to 65535"))
-        })?,
+        http_port: u16::try_from(port).map_err(|_| no_port())?,
         token_file: None,
-        max_body_bytes: api.max_body_size.bytes().ok_or_else(|| {
-            Problem::invalid_spec(format!("{field}.maxBodySize: {size:?} is no size; write for instance 4Mi"))
-        })?,
-    })
+        max_body_bytes: api.max_body_size.bytes().ok_or_else(no_size)?,
+    }))
 }
 
 fn duration(field: &str, text: &quantity::Duration) -> Result<Duration, Problem> {

@@ -163,12 +163,18 @@ fn a_missing_connection_is_unresolved() {
 }
 
 #[test]
-fn a_connection_of_the_wrong_type_is_unresolved() {
+fn a_connection_that_does_not_fit_is_unresolved() {
     let dereferenced = |connection_type: &str| Dereferenced {
         connection: Some(serde_json::from_value(json!({"type": connection_type, "nameServers": ["names"]})).unwrap()),
         ..Dereferenced::default()
     };
     let binding = binding(json!({"nameServer": null, "connectionRef": {"name": "main"}}));
+    let broken = Dereferenced {
+        connection: Some(serde_json::from_value(json!({"nameServers": ["names:0"]})).unwrap()),
+        ..Dereferenced::default()
+    };
+    let error = validate(&binding, &broken, &settings()).err().unwrap();
+    assert_eq!(error.reason(), reasons::CONNECTION_NOT_ACCEPTED, "{error}");
     let validated = |connection_type: &str| validate(&binding, &dereferenced(connection_type), &settings());
     for connection_type in ["Source", "Target"] {
         let error = validated(connection_type).err().unwrap();

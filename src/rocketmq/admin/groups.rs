@@ -41,10 +41,15 @@ impl Admin {
     pub async fn groups(&self) -> Result<Vec<String>> {
         let mut groups = BTreeSet::new();
         for address in self.masters().await? {
-            let answer = self.client.0.call(&address, Command::request(request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG), "the group list").await?;
+            let answer = self
+                .client
+                .0
+                .call(&address, Command::request(request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG), "the group list")
+                .await?;
             let body = parse(&answer, "the group list")?;
             let table = body.get("subscriptionGroupTable").map(Loose::entries).unwrap_or_default();
-            groups.extend(table.iter().filter_map(|(name, _)| name.as_str()).map(|name| self.unscoped(name).to_owned()));
+            groups
+                .extend(table.iter().filter_map(|(name, _)| name.as_str()).map(|name| self.unscoped(name).to_owned()));
         }
         Ok(groups.into_iter().collect())
     }
@@ -77,13 +82,18 @@ impl Admin {
         let mut lags = Vec::new();
         for broker in &route.brokers {
             let address = self.client.0.master_address(&broker.name)?;
-            let request = Command::request(request::GET_CONSUME_STATS).with("consumerGroup", &group).with("topic", &topic);
+            let request =
+                Command::request(request::GET_CONSUME_STATS).with("consumerGroup", &group).with("topic", &topic);
             let answer = self.client.0.call(&address, request, &format!("group {group}")).await?;
             let body = parse(&answer, &format!("group {group}"))?;
             for (key, value) in body.get("offsetTable").map(Loose::entries).unwrap_or_default() {
                 let number = |name: &str| value.get(name).and_then(Loose::as_i64).unwrap_or_default();
                 if let Some(queue) = queue_of_key(key) {
-                    lags.push(QueueLag { queue, consumer_offset: number("consumerOffset"), broker_offset: number("brokerOffset") });
+                    lags.push(QueueLag {
+                        queue,
+                        consumer_offset: number("consumerOffset"),
+                        broker_offset: number("brokerOffset"),
+                    });
                 }
             }
         }
@@ -102,13 +112,19 @@ impl Admin {
             let request = Command::request(request::GET_CONSUMER_CONNECTION_LIST).with("consumerGroup", &group);
             let answer = match self.client.0.call(&address, request, &format!("group {group}")).await {
                 Ok(answer) => answer,
-                Err(error) if error.broker_code() == Some(super::super::wire::codes::response::CONSUMER_NOT_ONLINE) => continue,
+                Err(error) if error.broker_code() == Some(super::super::wire::codes::response::CONSUMER_NOT_ONLINE) => {
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let body = parse(&answer, &format!("group {group}"))?;
             for connection in body.get("connectionSet").map(Loose::items).unwrap_or_default() {
                 let text = |name: &str| connection.get(name).and_then(Loose::as_str).unwrap_or_default().to_owned();
-                connections.insert(ConsumerConnection { client_id: text("clientId"), address: text("clientAddr"), language: text("language") });
+                connections.insert(ConsumerConnection {
+                    client_id: text("clientId"),
+                    address: text("clientAddr"),
+                    language: text("language"),
+                });
             }
         }
         Ok(connections.into_iter().collect())

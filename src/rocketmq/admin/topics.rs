@@ -11,8 +11,15 @@ use super::{Admin, parse};
 
 /// Topics that RocketMQ makes for itself (`TopicValidator` of Apache RocketMQ 4.9 to 5.4).
 const SYSTEM_TOPICS: [&str; 9] = [
-    "TBW102", "SCHEDULE_TOPIC_XXXX", "BenchmarkTest", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRACE_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-    "TRANS_CHECK_MAX_TIME_TOPIC", "SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT",
+    "TBW102",
+    "SCHEDULE_TOPIC_XXXX",
+    "BenchmarkTest",
+    "RMQ_SYS_TRANS_HALF_TOPIC",
+    "RMQ_SYS_TRACE_TOPIC",
+    "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+    "TRANS_CHECK_MAX_TIME_TOPIC",
+    "SELF_TEST_TOPIC",
+    "OFFSET_MOVED_EVENT",
 ];
 
 /// Offsets of a queue.
@@ -50,8 +57,14 @@ impl Admin {
         let request = Command::request(request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER);
         let answer = self.client.0.ask_name_server(request, "the topic list").await?;
         let body = parse(&answer, "the topic list")?;
-        let mut topics: Vec<String> =
-            body.get("topicList").map(Loose::items).unwrap_or_default().iter().filter_map(Loose::as_str).map(str::to_owned).collect();
+        let mut topics: Vec<String> = body
+            .get("topicList")
+            .map(Loose::items)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(Loose::as_str)
+            .map(str::to_owned)
+            .collect();
         topics.sort();
         Ok(topics)
     }
@@ -63,12 +76,16 @@ impl Admin {
     /// No name server answers.
     pub async fn user_topics(&self) -> Result<Vec<String>> {
         let cluster = self.cluster().await?;
-        let is_broker = |topic: &str| cluster.brokers.iter().any(|broker| broker.name == topic || broker.cluster == topic);
+        let is_broker =
+            |topic: &str| cluster.brokers.iter().any(|broker| broker.name == topic || broker.cluster == topic);
         let namespace = self.client.0.config.namespace.as_deref().filter(|namespace| !namespace.is_empty());
         let prefix = namespace.map(|namespace| format!("{namespace}%"));
         let topics = self.topics().await?;
         let mine = topics.iter().filter(|topic| prefix.as_ref().is_none_or(|prefix| topic.starts_with(prefix)));
-        Ok(mine.filter(|topic| !is_system_topic(topic) && !is_broker(topic)).map(|topic| self.unscoped(topic).to_owned()).collect())
+        Ok(mine
+            .filter(|topic| !is_system_topic(topic) && !is_broker(topic))
+            .map(|topic| self.unscoped(topic).to_owned())
+            .collect())
     }
 
     /// Creates a topic, or changes its queue counts, on every master. `permission` is 2 write, 4 read, 6 both.
@@ -104,10 +121,16 @@ impl Admin {
         let scoped = self.client.0.scoped(topic);
         let subject = format!("topic {scoped}");
         for address in self.masters().await? {
-            self.client.0.call(&address, Command::request(request::DELETE_TOPIC_IN_BROKER).with("topic", &scoped), &subject).await?;
+            self.client
+                .0
+                .call(&address, Command::request(request::DELETE_TOPIC_IN_BROKER).with("topic", &scoped), &subject)
+                .await?;
         }
         for address in self.client.0.name_servers.addresses() {
-            self.client.0.call(&address, Command::request(request::DELETE_TOPIC_IN_NAMESRV).with("topic", &scoped), &subject).await?;
+            self.client
+                .0
+                .call(&address, Command::request(request::DELETE_TOPIC_IN_NAMESRV).with("topic", &scoped), &subject)
+                .await?;
         }
         self.client.0.forget_route(&scoped);
         Ok(())
@@ -170,7 +193,15 @@ mod tests {
 
     #[test]
     fn system_topics_are_told_from_the_users() {
-        for topic in ["%RETRY%g", "%DLQ%g", "TBW102", "rmq_sys_wheel_timer", "RMQ_SYS_TRANS_HALF_TOPIC", "SCHEDULE_TOPIC_XXXX", "DefaultCluster_REPLY_TOPIC"] {
+        for topic in [
+            "%RETRY%g",
+            "%DLQ%g",
+            "TBW102",
+            "rmq_sys_wheel_timer",
+            "RMQ_SYS_TRANS_HALF_TOPIC",
+            "SCHEDULE_TOPIC_XXXX",
+            "DefaultCluster_REPLY_TOPIC",
+        ] {
             assert!(is_system_topic(topic), "{topic}");
         }
         for topic in ["orders", "ns%orders", "RETRY", "_tapdata_heartbeat_table"] {

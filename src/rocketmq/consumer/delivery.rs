@@ -13,7 +13,8 @@ use super::assigned::Assigned;
 use super::member::Member;
 
 /// Delays of the broker's levels 1 to 18, in seconds, as brokers have them by default.
-const LEVEL_SECONDS: [u64; 18] = [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
+const LEVEL_SECONDS: [u64; 18] =
+    [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
 /// Pause before a delivery is repeated here, because it was dropped or could not be handed back.
 const LOCAL_PAUSE: Duration = Duration::from_secs(1);
 /// Level that means the dead-letter topic.

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::super::broker_requests::queue_of;
 use super::super::client::lock as guard;
 use super::super::error::{Error, ErrorKind, Result};
+use super::super::wire::Command;
 use super::super::wire::codes::request;
 use super::super::wire::loose_json::{self, Loose};
-use super::super::wire::Command;
 use super::assigned::Assigned;
 use super::member::Member;
 
@@ -75,8 +75,10 @@ async fn acquire(member: &Member, broker: &str, queues: &[Arc<Assigned>]) -> Res
     let asked_at = std::time::Instant::now();
     let request = Command::request(request::LOCK_BATCH_MQ).with_body(body(member, queues));
     let answer = member.client().call(&address, request, "queue locks").await?;
-    let body = loose_json::parse(&answer.body).map_err(|error| Error::new(ErrorKind::Protocol, format!("{address}: queue locks: {error}")))?;
-    let given: Vec<_> = body.get("lockOKMQSet").map(Loose::items).unwrap_or_default().iter().filter_map(queue_of).collect();
+    let body = loose_json::parse(&answer.body)
+        .map_err(|error| Error::new(ErrorKind::Protocol, format!("{address}: queue locks: {error}")))?;
+    let given: Vec<_> =
+        body.get("lockOKMQSet").map(Loose::items).unwrap_or_default().iter().filter_map(queue_of).collect();
     let mut all = true;
     for assigned in queues {
         let held = given.contains(&assigned.queue);

@@ -70,7 +70,12 @@ impl Member {
             })
             .collect();
         if !config.broadcasting {
-            topics.push(SubscribedTopic { topic: format!("{RETRY_PREFIX}{group}"), filter: Filter::All, version, is_retry: true });
+            topics.push(SubscribedTopic {
+                topic: format!("{RETRY_PREFIX}{group}"),
+                filter: Filter::All,
+                version,
+                is_retry: true,
+            });
         }
         Arc::new(Self {
             queues: Mutex::default(),
@@ -202,7 +207,8 @@ impl Member {
         let mut errors = lock(&self.errors);
         match outcome {
             Some(error) => {
-                if errors.insert(part.to_owned(), error.clone()).is_none_or(|old| old.to_string() != error.to_string()) {
+                if errors.insert(part.to_owned(), error.clone()).is_none_or(|old| old.to_string() != error.to_string())
+                {
                     tracing::warn!(group = self.group, part, %error, remedy = error.remedy(), "the consumer waits");
                 }
             }
@@ -217,8 +223,17 @@ impl Member {
         let statuses: Vec<_> = queues.values().map(|assigned| assigned.status()).collect();
         let known = statuses.iter().filter(|status| status.acknowledged >= 0 && status.max_offset >= 0);
         let lag = known.clone().map(|status| (status.max_offset - status.acknowledged).max(0) as u64).sum();
-        let last_error = lock(&self.errors).values().next().cloned().or_else(|| queues.values().find_map(|assigned| assigned.error()));
-        ConsumerStatus { lag: (known.count() > 0).then_some(lag), in_flight: self.handed_out(), last_error, queues: statuses }
+        let last_error = lock(&self.errors)
+            .values()
+            .next()
+            .cloned()
+            .or_else(|| queues.values().find_map(|assigned| assigned.error()));
+        ConsumerStatus {
+            lag: (known.count() > 0).then_some(lag),
+            in_flight: self.handed_out(),
+            last_error,
+            queues: statuses,
+        }
     }
 
     /// `SubscriptionData` of each topic.

@@ -89,7 +89,9 @@ impl ConsumerConfig {
             return invalid(format!("topics: {:?} is subscribed twice; join its expressions with ||", pair[0]));
         }
         if self.max_in_flight_messages == 0 || self.max_in_flight_bytes == 0 {
-            return invalid("max_in_flight_messages, max_in_flight_bytes: 0 would deliver nothing; use at least 1".into());
+            return invalid(
+                "max_in_flight_messages, max_in_flight_bytes: 0 would deliver nothing; use at least 1".into(),
+            );
         }
         if !(1..=MAX_PULL_BATCH).contains(&self.pull_batch_size) {
             return invalid(format!("pull_batch_size: {} is not between 1 and {MAX_PULL_BATCH}", self.pull_batch_size));
@@ -148,7 +150,8 @@ impl Subscription {
     /// Messages whose tag is in an expression such as `tagA || tagB`; `*` and the empty expression mean all.
     #[must_use]
     pub fn tags(topic: impl Into<String>, expression: &str) -> Self {
-        let tags: Vec<String> = expression.split("||").map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+        let tags: Vec<String> =
+            expression.split("||").map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
         let all = tags.is_empty() || tags.iter().any(|tag| tag == "*");
         Self { topic: topic.into(), filter: if all { Filter::All } else { Filter::Tags(tags) } }
     }
@@ -262,7 +265,11 @@ impl Consumer {
     pub async fn shutdown(&self, drain: Duration) {
         self.member.leaving().cancel();
         if tokio::time::timeout(drain, self.member.all_settled()).await.is_err() {
-            tracing::warn!(group = self.member.group(), open = self.member.handed_out(), "deliveries are still open; the broker will repeat them");
+            tracing::warn!(
+                group = self.member.group(),
+                open = self.member.handed_out(),
+                "deliveries are still open; the broker will repeat them"
+            );
         }
         offsets::commit_all(&self.member).await;
         lock::release_all(&self.member).await;

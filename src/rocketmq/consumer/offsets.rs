@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::super::client::{Inner, check, lock};
 use super::super::error::Result;
 use super::super::route::{MASTER_ID, Queue};
+use super::super::wire::Command;
 use super::super::wire::codes::{request, response};
 use super::super::wire::loose_json::{self, Loose};
-use super::super::wire::Command;
 use super::StartFrom;
 use super::assigned::Assigned;
 use super::member::Member;
@@ -39,7 +39,9 @@ pub(super) async fn commit(member: &Member, assigned: &Assigned) {
     let Some(offset) = assigned.uncommitted().filter(|_| !member.config.broadcasting) else { return };
     match store(member.client(), member.group(), &assigned.queue, offset).await {
         Ok(()) => assigned.set_committed(offset),
-        Err(error) => tracing::debug!(queue = ?assigned.queue, offset, %error, "an offset was not committed; it is tried again"),
+        Err(error) => {
+            tracing::debug!(queue = ?assigned.queue, offset, %error, "an offset was not committed; it is tried again")
+        }
     }
 }
 
@@ -49,7 +51,8 @@ pub(super) async fn commit(member: &Member, assigned: &Assigned) {
 /// The broker cannot be reached or refuses.
 pub(crate) async fn store(client: &Arc<Inner>, group: &str, queue: &Queue, offset: i64) -> Result<()> {
     let address = client.broker_address(&queue.broker_name, MASTER_ID, false)?;
-    let request = of_queue(request::UPDATE_CONSUMER_OFFSET, queue).with("consumerGroup", group).with("commitOffset", offset);
+    let request =
+        of_queue(request::UPDATE_CONSUMER_OFFSET, queue).with("consumerGroup", group).with("commitOffset", offset);
     client.call(&address, request, &format!("group {group}")).await.map(|_| ())
 }
 
@@ -69,7 +72,8 @@ async fn refresh_lag(member: &Member) {
 /// The broker cannot be reached or refuses.
 pub(super) async fn start_position(member: &Member, queue: &Queue) -> Result<(i64, Option<i64>)> {
     if !member.config.broadcasting
-        && let Some(committed) = committed(member.client(), member.group(), queue, member.start_from(&queue.topic)).await?
+        && let Some(committed) =
+            committed(member.client(), member.group(), queue, member.start_from(&queue.topic)).await?
     {
         return Ok((committed, Some(committed)));
     }
@@ -88,7 +92,8 @@ pub(super) async fn start_position(member: &Member, queue: &Queue) -> Result<(i6
 /// tell with `setZeroIfNotFound=false`.
 async fn committed(client: &Arc<Inner>, group: &str, queue: &Queue, start: StartFrom) -> Result<Option<i64>> {
     let address = client.broker_address(&queue.broker_name, MASTER_ID, false)?;
-    let request = of_queue(request::QUERY_CONSUMER_OFFSET, queue).with("consumerGroup", group).with("setZeroIfNotFound", false);
+    let request =
+        of_queue(request::QUERY_CONSUMER_OFFSET, queue).with("consumerGroup", group).with("setZeroIfNotFound", false);
     let answer = client.exchange(&address, request, client.config.request_timeout).await?;
     if i32::from(answer.code) == response::QUERY_NOT_FOUND {
         return Ok(None);
@@ -103,10 +108,16 @@ async fn committed(client: &Arc<Inner>, group: &str, queue: &Queue, start: Start
 /// Whether the broker's table has an offset of the group for this queue. When it cannot be asked (it needs more permission
 /// than consuming) the answer is yes: starting at the first message repeats, starting elsewhere could lose.
 async fn is_committed(client: &Arc<Inner>, address: &str, group: &str, queue: &Queue) -> bool {
-    let Ok(answer) = client.call(address, Command::request(request::GET_ALL_CONSUMER_OFFSET), group).await else { return true };
+    let Ok(answer) = client.call(address, Command::request(request::GET_ALL_CONSUMER_OFFSET), group).await else {
+        return true;
+    };
     let Ok(body) = loose_json::parse(&answer.body) else { return true };
     let of_topic = body.get("offsetTable").and_then(|table| table.get(&format!("{}@{group}", queue.topic)));
-    of_topic.map(Loose::entries).unwrap_or_default().iter().any(|(id, _)| id.as_i64() == Some(i64::from(queue.queue_id)))
+    of_topic
+        .map(Loose::entries)
+        .unwrap_or_default()
+        .iter()
+        .any(|(id, _)| id.as_i64() == Some(i64::from(queue.queue_id)))
 }
 
 /// First or next offset of a queue.

@@ -10,9 +10,9 @@ use super::super::error::{Error, ErrorKind, Result};
 use super::super::heartbeat;
 use super::super::message::ReceivedMessage;
 use super::super::route::MASTER_ID;
+use super::super::wire::Command;
 use super::super::wire::codes::{request, response};
 use super::super::wire::stored::{self, StoredMessage};
-use super::super::wire::Command;
 use super::assigned::Assigned;
 use super::delivery::{Delivery, Outcome};
 use super::member::{Member, SubscribedTopic};
@@ -164,9 +164,14 @@ impl Puller {
         let next = answer.number("nextBeginOffset");
         match i32::from(answer.code) {
             response::SUCCESS => {
-                let messages = stored::decode_all(answer.body)
-                    .map_err(|error| Error::new(ErrorKind::Protocol, format!("{address}: messages of {:?}: {error}", self.assigned.queue)))?;
-                self.next = next.or_else(|| messages.last().map(|message| message.queue_offset + 1)).unwrap_or(self.next);
+                let messages = stored::decode_all(answer.body).map_err(|error| {
+                    Error::new(
+                        ErrorKind::Protocol,
+                        format!("{address}: messages of {:?}: {error}", self.assigned.queue),
+                    )
+                })?;
+                self.next =
+                    next.or_else(|| messages.last().map(|message| message.queue_offset + 1)).unwrap_or(self.next);
                 Ok(Pulled::Messages(messages))
             }
             response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => {
@@ -177,14 +182,22 @@ impl Puller {
                 self.next = next.unwrap_or(self.next).max(0);
                 Ok(Pulled::Moved)
             }
-            code => Err(Error::from_response(code, &answer.remark, &address, &format!("topic {}", self.assigned.queue.topic))),
+            code => Err(Error::from_response(
+                code,
+                &answer.remark,
+                &address,
+                &format!("topic {}", self.assigned.queue.topic),
+            )),
         }
     }
 
     fn request(&self) -> Command {
         let (kind, _) = self.topic.expression();
         let queue = &self.assigned.queue;
-        let committable = self.assigned.uncommitted().filter(|offset| *offset > 0 && self.broker_id == MASTER_ID && !self.member.config.broadcasting);
+        let committable = self
+            .assigned
+            .uncommitted()
+            .filter(|offset| *offset > 0 && self.broker_id == MASTER_ID && !self.member.config.broadcasting);
         Command::request(request::PULL_MESSAGE)
             .with("consumerGroup", self.member.group())
             .with("topic", &queue.topic)

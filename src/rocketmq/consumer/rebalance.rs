@@ -9,9 +9,9 @@ use super::super::client::lock as guard;
 use super::super::error::{Error, ErrorKind, Result};
 use super::super::heartbeat;
 use super::super::route::{Queue, TopicRoute};
+use super::super::wire::Command;
 use super::super::wire::codes::request;
 use super::super::wire::loose_json::{self, Loose};
-use super::super::wire::Command;
 use super::assigned::Assigned;
 use super::member::{Member, SubscribedTopic};
 use super::{lock, offsets, pull};
@@ -79,7 +79,10 @@ async fn share(member: &Member, topic: &SubscribedTopic, route: &TopicRoute) -> 
     let members = members(member, route).await?;
     let id = &member.client().client_id;
     let Some(at) = members.iter().position(|known| known == id) else {
-        return Err(Error::new(ErrorKind::BrokerBusy, format!("the broker does not list this client in group {} yet", member.group())));
+        return Err(Error::new(
+            ErrorKind::BrokerBusy,
+            format!("the broker does not list this client in group {} yet", member.group()),
+        ));
     };
     Ok(allocate(&queues, members.len(), at).iter().cloned().collect())
 }
@@ -92,8 +95,9 @@ async fn members(member: &Member, route: &TopicRoute) -> Result<Vec<String>> {
         let request = Command::request(request::GET_CONSUMER_LIST_BY_GROUP).with("consumerGroup", member.group());
         match client.call(address, request, &format!("group {}", member.group())).await {
             Ok(answer) => {
-                let body = loose_json::parse(&answer.body)
-                    .map_err(|error| Error::new(ErrorKind::Protocol, format!("{address}: members of group {}: {error}", member.group())))?;
+                let body = loose_json::parse(&answer.body).map_err(|error| {
+                    Error::new(ErrorKind::Protocol, format!("{address}: members of group {}: {error}", member.group()))
+                })?;
                 let listed = body.get("consumerIdList").map(Loose::items).unwrap_or_default();
                 let mut ids: Vec<String> = listed.iter().filter_map(Loose::as_str).map(str::to_owned).collect();
                 ids.sort();
@@ -153,7 +157,9 @@ mod tests {
     use super::*;
 
     fn queues(count: usize) -> Vec<Queue> {
-        (0..count).map(|queue_id| Queue { topic: "t".into(), broker_name: "b".into(), queue_id: queue_id as i32 }).collect()
+        (0..count)
+            .map(|queue_id| Queue { topic: "t".into(), broker_name: "b".into(), queue_id: queue_id as i32 })
+            .collect()
     }
 
     proptest! {

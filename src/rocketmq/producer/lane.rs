@@ -107,8 +107,10 @@ async fn deliver(core: &Arc<Core>, queue: &Queue, mut batch: Vec<Pending>) {
 
 /// Answers the messages that may not be tried again and returns the others.
 fn keep_for_retry(batch: Vec<Pending>, error: &Error) -> Vec<Pending> {
-    let passing = matches!(error.kind(), ErrorKind::Connect | ErrorKind::ConnectionLost | ErrorKind::Timeout | ErrorKind::BrokerBusy)
-        || error.broker_code() == Some(response::SYSTEM_ERROR) && error.kind() == ErrorKind::Broker;
+    let passing = matches!(
+        error.kind(),
+        ErrorKind::Connect | ErrorKind::ConnectionLost | ErrorKind::Timeout | ErrorKind::BrokerBusy
+    ) || error.broker_code() == Some(response::SYSTEM_ERROR) && error.kind() == ErrorKind::Broker;
     let now = Instant::now();
     let mut kept = Vec::with_capacity(batch.len());
     for mut pending in batch {
@@ -160,9 +162,17 @@ async fn send(core: &Core, queue: &Queue, batch: &[Pending]) -> Result<Vec<SendR
 }
 
 /// A broker answers a batch with all stored ids, comma separated, and the offset of the first message.
-fn receipts(core: &Core, queue: &Queue, messages: &[&Outgoing], answer: &Command, status: SendStatus) -> Result<Vec<SendReceipt>> {
+fn receipts(
+    core: &Core,
+    queue: &Queue,
+    messages: &[&Outgoing],
+    answer: &Command,
+    status: SendStatus,
+) -> Result<Vec<SendReceipt>> {
     let field = |name: &'static str| {
-        answer.number(name).ok_or_else(|| Error::new(ErrorKind::Protocol, format!("the broker's answer to a send lacks {name}")))
+        answer
+            .number(name)
+            .ok_or_else(|| Error::new(ErrorKind::Protocol, format!("the broker's answer to a send lacks {name}")))
     };
     let (queue_id, first_offset) = (field("queueId")? as i32, field("queueOffset")?);
     let mut ids = answer.field("msgId").unwrap_or_default().split(',');
@@ -235,7 +245,10 @@ mod tests {
     fn batches_end_at_the_size_limit_and_at_messages_that_go_alone() {
         let message = || Message::new("t", vec![0; 300]);
         assert_eq!(sizes(vec![message(), message(), message()], 900), [2, 1]);
-        assert_eq!(sizes(vec![message(), message().with_delay(Delay::Level(1)), message(), message()], 9000), [1, 1, 2]);
+        assert_eq!(
+            sizes(vec![message(), message().with_delay(Delay::Level(1)), message(), message()], 9000),
+            [1, 1, 2]
+        );
         assert_eq!(sizes(vec![Message::new("t", vec![0; 5000]), message()], 900), [1, 1]);
     }
 }

@@ -204,7 +204,9 @@ impl Core {
         if outgoing.body.len() > self.config.compress_over {
             let body = outgoing.body.clone();
             let compressed = if body.len() > INLINE_COMPRESSION_BYTES {
-                tokio::task::spawn_blocking(move || compression::compress_zlib(&body)).await.map_err(std::io::Error::other)
+                tokio::task::spawn_blocking(move || compression::compress_zlib(&body))
+                    .await
+                    .map_err(std::io::Error::other)
             } else {
                 Ok(compression::compress_zlib(&body))
             };
@@ -278,7 +280,11 @@ impl Core {
     }
 
     /// Memory for a message. What has been gathered may be all that holds the memory, so it goes before waiting.
-    async fn reserve(self: &Arc<Self>, message: &Outgoing, gathered: &mut BTreeMap<Queue, Vec<Pending>>) -> Option<OwnedSemaphorePermit> {
+    async fn reserve(
+        self: &Arc<Self>,
+        message: &Outgoing,
+        gathered: &mut BTreeMap<Queue, Vec<Pending>>,
+    ) -> Option<OwnedSemaphorePermit> {
         let units = memory_units(message) as u32;
         if let Ok(memory) = self.memory.clone().try_acquire_many_owned(units) {
             return Some(memory);
@@ -325,7 +331,9 @@ impl Core {
             return Ok(queues[shard(key, queues.len())].clone());
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let preferred = (0..queues.len()).map(|step| &queues[(turn + step) % queues.len()]).find(|queue| Some(queue.broker_name.as_str()) != avoid);
+        let preferred = (0..queues.len())
+            .map(|step| &queues[(turn + step) % queues.len()])
+            .find(|queue| Some(queue.broker_name.as_str()) != avoid);
         Ok(preferred.unwrap_or(&queues[turn % queues.len()]).clone())
     }
 
@@ -343,7 +351,9 @@ impl Core {
         let mut queues = lock(&self.queues);
         let known = queues.get(topic);
         let Some(route) = route else {
-            return known.filter(|known| known.until.is_some_and(|until| Instant::now() < until)).map(|known| known.queues.clone());
+            return known
+                .filter(|known| known.until.is_some_and(|until| Instant::now() < until))
+                .map(|known| known.queues.clone());
         };
         if let Some(known) = known.filter(|known| known.route.as_ref().is_some_and(|of| Arc::ptr_eq(of, &route))) {
             return Some(known.queues.clone());
@@ -381,7 +391,8 @@ impl Core {
             return Err(not_found);
         }
         let queues: Arc<[Queue]> = queues.into();
-        let known = PublishQueues { route: None, queues: queues.clone(), until: Some(Instant::now() + AUTO_CREATE_RETRY) };
+        let known =
+            PublishQueues { route: None, queues: queues.clone(), until: Some(Instant::now() + AUTO_CREATE_RETRY) };
         lock(&self.queues).insert(topic.to_owned(), known);
         Ok(queues)
     }

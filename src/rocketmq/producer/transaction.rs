@@ -26,7 +26,8 @@ pub enum TransactionState {
 }
 
 /// Tells the broker the outcome of a transaction that it asks about.
-pub type TransactionChecker = Arc<dyn Fn(ReceivedMessage) -> Pin<Box<dyn Future<Output = TransactionState> + Send>> + Send + Sync>;
+pub type TransactionChecker =
+    Arc<dyn Fn(ReceivedMessage) -> Pin<Box<dyn Future<Output = TransactionState> + Send>> + Send + Sync>;
 
 impl Producer {
     /// Sends a half message, runs `local`, and settles the transaction with its outcome. When the broker cannot be told, it
@@ -34,16 +35,24 @@ impl Producer {
     ///
     /// # Errors
     /// The half message was not stored; `local` has not run then. [`ErrorKind::InvalidConfig`] without a checker.
-    pub async fn send_in_transaction(&self, message: Message, local: impl Future<Output = TransactionState>) -> Result<SendReceipt> {
+    pub async fn send_in_transaction(
+        &self,
+        message: Message,
+        local: impl Future<Output = TransactionState>,
+    ) -> Result<SendReceipt> {
         if self.0.config.transaction_checker.is_none() {
-            return Err(Error::new(ErrorKind::InvalidConfig, "transaction_checker: is missing; give the producer one to send transactions"));
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                "transaction_checker: is missing; give the producer one to send transactions",
+            ));
         }
         let extra = [(property::TRANSACTION_PREPARED, "true"), (property::PRODUCER_GROUP, self.0.group.as_str())];
         let mut outgoing = self.0.prepare(message, &extra).await?;
         outgoing.sys_flag |= FLAG_TRANSACTION_PREPARED;
         let receipt = self.0.submit(vec![outgoing]).await.pop().unwrap_or_else(|| Err(closed()))?;
         let state = local.await;
-        let commit_log_offset = receipt.offset_message_id.get(16..).and_then(|digits| i64::from_str_radix(digits, 16).ok());
+        let commit_log_offset =
+            receipt.offset_message_id.get(16..).and_then(|digits| i64::from_str_radix(digits, 16).ok());
         let settle = Settlement {
             group: &self.0.group,
             topic: &receipt.topic,

@@ -122,7 +122,9 @@ impl Command {
     /// Appends the frame with a binary header.
     pub fn encode(&self, out: &mut BytesMut) {
         let start = out.len();
-        out.reserve(64 + self.body.len() + self.fields.iter().map(|(name, value)| name.len() + value.len() + 6).sum::<usize>());
+        out.reserve(
+            64 + self.body.len() + self.fields.iter().map(|(name, value)| name.len() + value.len() + 6).sum::<usize>(),
+        );
         out.put_u64(0);
         out.put_i16(self.code);
         out.put_u8(LANGUAGE_OTHER);
@@ -241,7 +243,12 @@ fn decode_json_header(header: &[u8]) -> Result<Command, FrameError> {
         opaque: parsed.opaque,
         flag: parsed.flag,
         remark: parsed.remark.unwrap_or_default(),
-        fields: parsed.ext_fields.unwrap_or_default().into_iter().map(|(name, value)| (Cow::Owned(name), text(value))).collect(),
+        fields: parsed
+            .ext_fields
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, value)| (Cow::Owned(name), text(value)))
+            .collect(),
         body: Bytes::new(),
     })
 }

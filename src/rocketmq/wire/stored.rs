@@ -108,7 +108,8 @@ pub fn decode_all(mut bytes: Bytes) -> Result<Vec<StoredMessage>, StoredMessageE
 /// # Errors
 /// See [`StoredMessageError`].
 pub fn decode(bytes: &mut Bytes) -> Result<StoredMessage, StoredMessageError> {
-    let total = usize::try_from(i32_of(&mut bytes.clone(), "length")?).map_err(|_| StoredMessageError::Length("whole"))?;
+    let total =
+        usize::try_from(i32_of(&mut bytes.clone(), "length")?).map_err(|_| StoredMessageError::Length("whole"))?;
     if total < 4 || total > bytes.len() {
         return Err(StoredMessageError::Short("length"));
     }
@@ -131,7 +132,11 @@ pub fn decode(bytes: &mut Bytes) -> Result<StoredMessage, StoredMessageError> {
     let prepared_transaction_offset = i64_of(&mut rest, "transaction offset")?;
     let body_length = i32_of(&mut rest, "body length")?;
     let stored_body = take(&mut rest, body_length, "body")?;
-    let topic_length = if magic == MAGIC_V2 { i16_of(&mut rest, "topic length")? } else { i16::from(u8_of(&mut rest, "topic length")?) };
+    let topic_length = if magic == MAGIC_V2 {
+        i16_of(&mut rest, "topic length")?
+    } else {
+        i16::from(u8_of(&mut rest, "topic length")?)
+    };
     let topic = text(take(&mut rest, i32::from(topic_length), "topic")?);
     let properties_length = i16_of(&mut rest, "properties length")?;
     let properties = parse_properties(&text(take(&mut rest, i32::from(properties_length), "properties")?));
@@ -232,7 +237,8 @@ fn text(bytes: Bytes) -> String {
 pub(crate) fn encode_for_test(message: &StoredMessage) -> Vec<u8> {
     use bytes::BufMut;
     let mut out = Vec::new();
-    let properties: String = message.properties.iter().map(|(name, value)| format!("{name}\u{1}{value}\u{2}")).collect();
+    let properties: String =
+        message.properties.iter().map(|(name, value)| format!("{name}\u{1}{value}\u{2}")).collect();
     out.put_i32(0);
     out.put_i32(MAGIC_V1);
     out.put_i32((crc32fast::hash(&message.body) & 0x7fff_ffff) as i32);
@@ -265,13 +271,29 @@ mod tests {
     use super::*;
 
     fn any_message() -> impl Strategy<Value = StoredMessage> {
-        (any::<[i64; 4]>(), any::<[i32; 3]>(), prop::collection::vec(any::<u8>(), 0..200), "[a-zA-Z%_-]{1,40}",
-            prop::collection::vec(("[A-Za-z_]{1,8}", "[^\u{1}\u{2}]{0,12}"), 0..6))
+        (
+            any::<[i64; 4]>(),
+            any::<[i32; 3]>(),
+            prop::collection::vec(any::<u8>(), 0..200),
+            "[a-zA-Z%_-]{1,40}",
+            prop::collection::vec(("[A-Za-z_]{1,8}", "[^\u{1}\u{2}]{0,12}"), 0..6),
+        )
             .prop_map(|(longs, ints, body, topic, properties)| StoredMessage {
-                topic, queue_id: ints[0], queue_offset: longs[0], commit_log_offset: longs[1], flag: ints[1], sys_flag: 0,
-                born_timestamp: longs[2], born_host: "127.0.0.1:9".into(), store_timestamp: longs[3], store_host: "127.0.0.1:10".into(),
-                offset_message_id: format!("7F0000010000000A{:016X}", longs[1]), reconsume_times: ints[2],
-                prepared_transaction_offset: 0, body: body.into(), properties,
+                topic,
+                queue_id: ints[0],
+                queue_offset: longs[0],
+                commit_log_offset: longs[1],
+                flag: ints[1],
+                sys_flag: 0,
+                born_timestamp: longs[2],
+                born_host: "127.0.0.1:9".into(),
+                store_timestamp: longs[3],
+                store_host: "127.0.0.1:10".into(),
+                offset_message_id: format!("7F0000010000000A{:016X}", longs[1]),
+                reconsume_times: ints[2],
+                prepared_transaction_offset: 0,
+                body: body.into(),
+                properties,
             })
     }
 
@@ -293,9 +315,23 @@ mod tests {
 
     #[test]
     fn a_changed_body_is_an_error() {
-        let message = StoredMessage { topic: "t".into(), queue_id: 0, queue_offset: 1, commit_log_offset: 2, flag: 0, sys_flag: 0, born_timestamp: 0,
-            born_host: String::new(), store_timestamp: 0, store_host: String::new(), offset_message_id: String::new(), reconsume_times: 0,
-            prepared_transaction_offset: 0, body: Bytes::from_static(b"hello"), properties: vec![] };
+        let message = StoredMessage {
+            topic: "t".into(),
+            queue_id: 0,
+            queue_offset: 1,
+            commit_log_offset: 2,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: String::new(),
+            store_timestamp: 0,
+            store_host: String::new(),
+            offset_message_id: String::new(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: Bytes::from_static(b"hello"),
+            properties: vec![],
+        };
         let mut bytes = encode_for_test(&message);
         let at = bytes.windows(5).position(|window| window == b"hello").unwrap();
         bytes[at] = b'j';

@@ -7,27 +7,24 @@
 pub mod create;
 pub mod error;
 pub mod http;
+pub mod listener;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, Result};
 use http::Api;
+use listener::{BoundedListener, IDLE, MAX_CONNECTIONS};
 
 /// Serves the API until `token` is cancelled, then answers what is in progress for at most `drain`.
 ///
 /// # Errors
 /// The listener failed.
 pub async fn serve(listener: TcpListener, api: Arc<Api>, token: CancellationToken, drain: Duration) -> Result<()> {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "failed to switch off the delay of small packets");
-        }
-    });
+    let listener = BoundedListener::new(listener, MAX_CONNECTIONS, IDLE);
     let served = axum::serve(listener, http::router(api)).with_graceful_shutdown(token.clone().cancelled_owned());
     let expired = async {
         token.cancelled().await;
