@@ -9,8 +9,10 @@ pub mod config;
 pub mod connection;
 pub mod error;
 pub mod metrics;
+pub mod record;
 pub mod report;
 pub mod server;
+pub mod sink;
 
 use std::net::SocketAddr;
 

@@ -9,6 +9,7 @@
 pub mod binding;
 pub mod connection;
 pub mod report;
+pub mod sync;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -1,0 +1,97 @@
+//! What flows through a pipeline: one message, or one change of one row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+/// Fields of a row or of a JSON body.
+pub type Fields = Map<String, Value>;
+
+/// One message, or one change of one row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Where it stands in its source.
+    pub position: Position,
+    /// Topic or table (`schema.table`) that it comes from; a route changes it into the one that it goes to.
+    pub entity: String,
+    /// What happened to the row; a plain message is an insert.
+    pub operation: Operation,
+    /// The content.
+    pub payload: Payload,
+    /// The row before an update or a deletion, as far as the source tells.
+    pub before: Option<Fields>,
+    /// Names of the fields that identify the row, when the source knows them.
+    pub key_fields: Arc<[String]>,
+    /// What RocketMQ knows about the message besides its body.
+    pub message: MessageParts,
+    /// When it happened at the source, milliseconds since the Unix epoch.
+    pub at_millis: i64,
+}
+
+impl Record {
+    /// Approximate number of bytes that it takes, by which batches and buffers are bounded.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const OVERHEAD: usize = 256;
+        let payload = match &self.payload {
+            Payload::Raw(body) => body.len(),
+            Payload::Fields { size, .. } => *size,
+        };
+        payload + OVERHEAD
+    }
+}
+
+/// Where a record stands in its source: totally ordered within a partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// What is read in order and acknowledged on its own: `topic@broker@queue`, or the name of a replication slot.
+    pub partition: Arc<str>,
+    /// Rises from record to record: a queue offset, or a log position.
+    pub offset: u64,
+    /// Rises among records of one offset, where a log position holds several.
+    pub index: u32,
+}
+
+/// What happened to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// It is new.
+    Insert,
+    /// It has changed.
+    Update,
+    /// It is gone.
+    Delete,
+}
+
+/// The content of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Payload {
+    /// Bytes that are not looked into.
+    Raw(Bytes),
+    /// Fields of a row or of a JSON body.
+    Fields {
+        /// The fields.
+        fields: Fields,
+        /// Bytes that they took where they were read.
+        size: usize,
+    },
+}
+
+/// What RocketMQ knows about a message besides its body; empty for rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MessageParts {
+    /// Id by which users find the message.
+    pub id: String,
+    /// Tag.
+    pub tag: Option<String>,
+    /// Keys.
+    pub keys: Vec<String>,
+    /// User properties.
+    pub properties: BTreeMap<String, String>,
+    /// Sharding key.
+    pub sharding_key: Option<String>,
+    /// Queue id.
+    pub queue_id: i32,
+}

@@ -1,0 +1,62 @@
+//! Where records are written. A sink is asked for one batch after the other and answers when the target has it durably.
+
+use std::future::Future;
+
+use super::record::Record;
+
+/// A target of records.
+///
+/// The batches of one sink come one after the other, and the records of a partition in the order of their positions, also
+/// across batches. After a crash or a failed write records come again from the last acknowledged position of each
+/// partition: a sink that keeps positions in its target leaves those out that it has.
+pub trait Sink: Send {
+    /// Writes a batch. When this returns `Ok`, the target has every record durably (or has left it out by policy).
+    ///
+    /// # Errors
+    /// See [`WriteError`]: nothing is assumed about which records of the batch were written, unless it is transactional.
+    fn write(&mut self, batch: &[Record]) -> impl Future<Output = Result<Written, WriteError>> + Send;
+
+    /// Ends the sink: open files are finished and connections closed.
+    ///
+    /// # Errors
+    /// What was open could not be finished; the records since the last `Ok` come again.
+    fn close(self) -> impl Future<Output = Result<(), WriteError>> + Send;
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Records that the target has because of this write.
+    pub written: u64,
+    /// Records that the target had already, so that they were not written again.
+    pub repeated: u64,
+    /// Records that were left out by the write policy.
+    pub left_out: u64,
+}
+
+/// Why a batch was not written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The target cannot be reached or is busy, or a credential was refused: the same batch is tried again later.
+    #[error("{message}")]
+    Unavailable {
+        /// CamelCase reason, usable as a condition's reason.
+        reason: &'static str,
+        /// What happened, with the target's own words.
+        message: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// One record can never be written: the pipeline decides by `errors.onInvalid` and writes the others again.
+    #[error("{message}")]
+    Invalid {
+        /// Index in the batch.
+        index: usize,
+        /// CamelCase reason.
+        reason: &'static str,
+        /// What is wrong with the record, with field and value.
+        message: String,
+        /// What to do about it.
+        remedy: String,
+    },
+}

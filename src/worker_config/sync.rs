@@ -1,0 +1,423 @@
+//! Role of a sync worker: source → transforms → target.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::connection::{ClusterConfig, TlsFiles};
+
+/// A data pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SyncConfig {
+    /// Stable name of the pipeline, `namespace/name`: the key of its checkpoints in a target database.
+    pub name: String,
+    /// Where records come from.
+    pub source: SourceConfig,
+    /// Where records go.
+    pub target: TargetConfig,
+    /// What is read of a database.
+    pub mode: Mode,
+    /// How bodies are read, and written where the target is RocketMQ.
+    pub format: Format,
+    /// Steps that each record goes through, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transforms: Vec<TransformConfig>,
+    /// How many records are written at once.
+    pub batch: BatchConfig,
+    /// What is done where the target already has a row, or lacks it.
+    pub write: WriteConfig,
+    /// What is done when something fails.
+    pub errors: ErrorConfig,
+}
+
+/// Where records come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum SourceConfig {
+    /// Topics of a RocketMQ cluster.
+    RocketMq(RocketMqSourceConfig),
+    /// Tables of a PostgreSQL database, by logical replication.
+    Postgres(PostgresSourceConfig),
+    /// Tables of a MySQL or MariaDB database, by the binary log.
+    MySql(MySqlSourceConfig),
+}
+
+/// Topics of a RocketMQ cluster as source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RocketMqSourceConfig {
+    /// The cluster.
+    pub cluster: ClusterConfig,
+    /// Topics, at least one.
+    pub topics: Vec<String>,
+    /// Which messages are read.
+    pub filter: FilterConfig,
+    /// Consumer group.
+    pub group: String,
+    /// Where a group without committed offsets starts.
+    pub start_from: SyncStart,
+}
+
+/// Which messages are read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum FilterConfig {
+    /// All.
+    All,
+    /// Those with one of these tags.
+    Tags(Vec<String>),
+    /// Those whose properties satisfy an SQL92 expression.
+    Sql(String),
+}
+
+/// Where a consumer group without committed offsets starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum SyncStart {
+    /// The oldest message that the broker still has.
+    First,
+    /// The first message stored after the group was created.
+    Last,
+    /// The first message stored at or after this time, milliseconds since the Unix epoch.
+    Timestamp(i64),
+    /// Given offsets; queues that are not listed start at their last message.
+    Offsets(Vec<StartOffset>),
+}
+
+/// Offset of the first message to read of one queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartOffset {
+    /// Topic without the namespace.
+    pub topic: String,
+    /// Broker name.
+    pub broker: String,
+    /// Queue id.
+    pub queue: i32,
+    /// Offset.
+    pub offset: i64,
+}
+
+/// Address and credentials of a database server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Name of the database.
+    pub database: String,
+    /// File of the user name.
+    pub username_file: String,
+    /// File of the password.
+    pub password_file: String,
+    /// TLS settings; none means plain TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+}
+
+/// Tables of a PostgreSQL database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PostgresSourceConfig {
+    /// The server.
+    pub server: DatabaseConfig,
+    /// Tables as `schema.table`.
+    pub tables: Vec<String>,
+    /// Replication slot.
+    pub slot: String,
+    /// Publication; created when it is missing.
+    pub publication: String,
+    /// What is done when a table's definition changes.
+    pub ddl: Ddl,
+}
+
+/// Tables of a MySQL or MariaDB database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MySqlSourceConfig {
+    /// The server.
+    pub server: DatabaseConfig,
+    /// Tables of the database.
+    pub tables: Vec<String>,
+    /// Server id under which the worker reads the binary log.
+    pub server_id: u32,
+    /// What is done when a table's definition changes.
+    pub ddl: Ddl,
+}
+
+/// What is done when a table's definition changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ddl {
+    /// The sync stops and says so.
+    Stop,
+    /// Changes of definitions are left out.
+    Ignore,
+    /// They are passed on as records.
+    Forward,
+}
+
+/// Where records go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum TargetConfig {
+    /// A topic of a RocketMQ cluster.
+    RocketMq(RocketMqTargetConfig),
+    /// A table of a PostgreSQL database.
+    Postgres(TableTargetConfig),
+    /// A table of a MySQL or MariaDB database.
+    MySql(TableTargetConfig),
+    /// An HTTP endpoint.
+    Http(HttpTargetConfig),
+    /// Files in an object store.
+    ObjectStorage(ObjectStorageTargetConfig),
+}
+
+/// A topic of a RocketMQ cluster as target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RocketMqTargetConfig {
+    /// The cluster.
+    pub cluster: ClusterConfig,
+    /// Topic; none means the topic or table that the record comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Producer group.
+    pub group: String,
+    /// Field that becomes the tag; none keeps the source's tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag_field: Option<String>,
+    /// Fields that become the keys; none keeps the source's keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_fields: Option<Vec<String>>,
+    /// Field by which messages share a queue; none keeps the source's sharding key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharding_key_field: Option<String>,
+    /// When consumers see the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<DelayConfig>,
+}
+
+/// When consumers see a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum DelayConfig {
+    /// Delay level of the broker, 1 to 18.
+    Level(u8),
+    /// Field with the delivery time, RFC 3339 or milliseconds since the Unix epoch.
+    Field(String),
+}
+
+/// A table as target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TableTargetConfig {
+    /// The server.
+    pub server: DatabaseConfig,
+    /// Table, with its schema where there are schemas; none means the record's topic or table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Fields that identify a row; empty means the table's primary key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_fields: Vec<String>,
+    /// Create a missing table, and add missing columns.
+    pub create_table: bool,
+}
+
+/// An HTTP endpoint as target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpTargetConfig {
+    /// URL that receives the records.
+    pub url: String,
+    /// Headers sent with each request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// File of the token sent as `Authorization: Bearer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
+    /// File of the key with which the body is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_key_file: Option<String>,
+    /// TLS settings for https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+}
+
+/// Files in an object store as target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ObjectStorageTargetConfig {
+    /// `s3://bucket/prefix` or `file:///folder`.
+    pub url: String,
+    /// Endpoint of an S3-compatible store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Region of the bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// File of the access key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_file: Option<String>,
+    /// File of the secret key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_file: Option<String>,
+    /// Format of the files.
+    pub file_format: FileFormat,
+    /// Bytes at which a file is closed.
+    pub roll_bytes: u64,
+    /// Age in milliseconds at which a file is closed.
+    pub roll_millis: u64,
+}
+
+/// Format of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileFormat {
+    /// One JSON object a line.
+    JsonLines,
+    /// Parquet.
+    Parquet,
+}
+
+/// What is read of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// What is there, once.
+    Full,
+    /// Changes as they come.
+    Incremental,
+    /// What is there, then changes.
+    FullAndIncremental,
+}
+
+/// How bodies are read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Format {
+    /// A JSON object: the row, or the message.
+    Json,
+    /// TapData's: a JSON object with the operation in the property `mqOp`.
+    Tapdata,
+    /// Debezium's change event.
+    Debezium,
+    /// Bytes that are passed on unchanged.
+    Raw,
+}
+
+/// A step that each record goes through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum TransformConfig {
+    /// CEL expression; a record for which it is false is left out.
+    Filter(String),
+    /// Field to CEL expression that gives its value.
+    Map(BTreeMap<String, String>),
+    /// Old field name to new field name.
+    Rename(BTreeMap<String, String>),
+    /// Field to constant text.
+    Add(BTreeMap<String, String>),
+    /// Fields to remove.
+    Drop(Vec<String>),
+    /// Field to type.
+    Cast(BTreeMap<String, Cast>),
+    /// Fields whose values are replaced by a digest.
+    Mask(Vec<String>),
+    /// CEL expression that gives the target topic or table.
+    Route(String),
+}
+
+/// Type that a field is converted to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cast {
+    /// Text.
+    String,
+    /// A whole number of 64 bits.
+    Integer,
+    /// A floating-point number of 64 bits.
+    Number,
+    /// True or false.
+    Boolean,
+    /// A moment, RFC 3339.
+    Timestamp,
+}
+
+/// How many records are written at once: whichever bound is reached first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BatchConfig {
+    /// Most records.
+    pub max_records: u32,
+    /// Most bytes.
+    pub max_bytes: u64,
+    /// Longest time in milliseconds that a record waits for others.
+    pub max_wait_millis: u64,
+}
+
+/// What is done where the target already has a row, or lacks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WriteConfig {
+    /// An insert of a row that exists.
+    pub insert: OnExists,
+    /// An update of a row that is missing.
+    pub update: OnMissing,
+    /// A deletion of a row that is missing: `Ignore` or `Log`.
+    pub delete: OnMissing,
+}
+
+/// What becomes of an insert of a row that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnExists {
+    /// It becomes an update.
+    Update,
+    /// It is left out.
+    Ignore,
+    /// It is an error.
+    Fail,
+}
+
+/// What becomes of a change of a row that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnMissing {
+    /// It becomes an insert.
+    Insert,
+    /// It is left out.
+    Ignore,
+    /// It is left out and logged.
+    Log,
+}
+
+/// What is done when a record cannot be processed or the target cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ErrorConfig {
+    /// Milliseconds between two tries to write.
+    pub retry_interval_millis: u64,
+    /// Milliseconds after which the sync stops trying; none means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_for_millis: Option<u64>,
+    /// What is done with a record that can never be processed.
+    pub on_invalid: OnInvalid,
+}
+
+/// What is done with a record that can never be processed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum OnInvalid {
+    /// The sync stops and names the record.
+    Stop,
+    /// It is counted and left out.
+    Skip {
+        /// Number after which the sync stops; none means any number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
+    },
+    /// It goes to a topic with the reason in its properties.
+    DeadLetter {
+        /// The topic; none means the group's own, `%DLQ%group`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        topic: Option<String>,
+    },
+}
