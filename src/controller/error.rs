@@ -48,7 +48,7 @@ impl Problem {
 pub enum Error {
     /// The stored object is not of the shape that this version knows.
     #[error("failed to read the object: {0}; correct it, or upgrade the operator to the version it was written for")]
-    ReadObject(#[source] InvalidObject),
+    ReadObject(#[source] Box<InvalidObject>),
     /// The spec is not valid: `Accepted` is false.
     #[error("{}", joined(.0))]
     Invalid(Vec<Problem>),

@@ -175,7 +175,7 @@ async fn reconcile_one<K: Kind>(object: Arc<DeserializeGuard<K>>, context: Arc<C
         Ok(known) => K::reconcile(Arc::new(known.clone()), context).await,
         Err(invalid) => {
             malformed::report::<K>(invalid, &context).await;
-            Err(Error::ReadObject(invalid.clone()))
+            Err(Error::ReadObject(Box::new(invalid.clone())))
         }
     }
 }

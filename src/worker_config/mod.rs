@@ -62,6 +62,7 @@ pub struct AdminConfig {
 /// What a worker does, with that role's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "a process holds one")]
 pub enum Role {
     /// Tests a RocketMQ cluster and reports on it.
     Connection(ConnectionConfig),

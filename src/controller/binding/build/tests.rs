@@ -17,7 +17,7 @@ fn built(spec: Value) -> Value {
     });
     let binding: RocketMQBinding = serde_json::from_value(object).unwrap();
     let validated = validate(&binding, &Dereferenced::default(), &Settings::new("operators", "operator-0", "image:1"));
-    let children = build(&validated.ok().expect("the binding should be valid"));
+    let children = build(&validated.expect("the binding should be valid"));
     json!({
         "configMap": children.config_map,
         "secret": children.secret,
