@@ -1,4 +1,4 @@
-//! Messages to send and messages received, with RocketMQ's property names.
+//! Messages to send and messages received.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,78 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::error::{Error, ErrorKind, Result};
 use super::message_id::{now_millis, unique_message_id};
+use super::property;
 use super::wire::stored::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, StoredMessage};
-
-/// Names of the properties that RocketMQ gives a meaning (`MessageConst` of Apache RocketMQ).
-pub mod property {
-    #![allow(missing_docs)] // the names are RocketMQ's own
-    pub const KEYS: &str = "KEYS";
-    pub const TAGS: &str = "TAGS";
-    pub const WAIT: &str = "WAIT";
-    pub const DELAY: &str = "DELAY";
-    pub const UNIQUE_KEY: &str = "UNIQ_KEY";
-    pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
-    pub const REAL_TOPIC: &str = "REAL_TOPIC";
-    pub const SHARDING_KEY: &str = "__SHARDINGKEY";
-    pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
-    pub const PRODUCER_GROUP: &str = "PGROUP";
-    pub const TRANSACTION_ID: &str = "__transactionId__";
-    pub const TIMER_DELIVER_MILLIS: &str = "TIMER_DELIVER_MS";
-    pub const TIMER_DELAY_MILLIS: &str = "TIMER_DELAY_MS";
-    /// Properties that RocketMQ sets itself; they are not the user's.
-    pub const RESERVED: [&str; 44] = [
-        KEYS,
-        TAGS,
-        WAIT,
-        DELAY,
-        UNIQUE_KEY,
-        RETRY_TOPIC,
-        REAL_TOPIC,
-        SHARDING_KEY,
-        TRANSACTION_PREPARED,
-        PRODUCER_GROUP,
-        TRANSACTION_ID,
-        TIMER_DELIVER_MILLIS,
-        TIMER_DELAY_MILLIS,
-        "TIMER_DELAY_SEC",
-        "REAL_QID",
-        "MIN_OFFSET",
-        "MAX_OFFSET",
-        "BUYER_ID",
-        "ORIGIN_MESSAGE_ID",
-        "TRANSFER_FLAG",
-        "CORRECTION_FLAG",
-        "MQ2_FLAG",
-        "RECONSUME_TIME",
-        "MSG_REGION",
-        "TRACE_ON",
-        "MAX_RECONSUME_TIMES",
-        "CONSUME_START_TIME",
-        "TRAN_PREPARED_QUEUE_OFFSET",
-        "TRANSACTION_CHECK_TIMES",
-        "CHECK_IMMUNITY_TIME_IN_SECONDS",
-        "INSTANCE_ID",
-        "CORRELATION_ID",
-        "REPLY_TO_CLIENT",
-        "TTL",
-        "ARRIVE_TIME",
-        "PUSH_REPLY_TIME",
-        "CLUSTER",
-        "MSG_TYPE",
-        "POP_CK",
-        "POP_CK_OFFSET",
-        "1ST_POP_TIME",
-        "EXTEND_UNIQ_INFO",
-        "INNER_NUM",
-        "INNER_BASE",
-    ];
-
-    /// Whether RocketMQ gives the name a meaning of its own.
-    #[must_use]
-    pub fn is_reserved(name: &str) -> bool {
-        RESERVED.contains(&name)
-    }
-}
 
 /// Longest encoded properties, in bytes: the stored form has a signed 16-bit length.
 const MAX_PROPERTIES_BYTES: usize = 32_767;

@@ -19,6 +19,7 @@ mod message_id;
 mod name_server;
 mod pool;
 pub mod producer;
+pub mod property;
 pub mod route;
 mod tls;
 pub mod wire;

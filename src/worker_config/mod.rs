@@ -10,6 +10,7 @@ pub mod binding;
 pub mod connection;
 pub mod report;
 pub mod sync;
+pub mod sync_target;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -12,7 +12,8 @@ use super::super::message::{Outgoing, SendReceipt, SendStatus, without_namespace
 use super::super::route::Queue;
 use super::super::wire::Command;
 use super::super::wire::codes::{request, response};
-use super::{AUTO_CREATE_QUEUES, AUTO_CREATE_TOPIC, Core, Pending};
+use super::queues::{AUTO_CREATE_QUEUES, AUTO_CREATE_TOPIC};
+use super::{Core, Pending};
 
 /// A lane without messages for this long ends.
 const IDLE: Duration = Duration::from_secs(60);
