@@ -12,10 +12,6 @@ use std::path::{Path, PathBuf};
 /// Longest file in production lines.
 const LINE_LIMIT: usize = 400;
 
-/// Files that may be longer, each with its reason and its own limit.
-const LONGER: &[(&str, usize, &str)] =
-    &[("src/api/sync.rs", 720, "one custom resource with its admission rules reads best in one piece")];
-
 /// What a part of the code base must not name. A path ends in `/` when it is a folder.
 struct Rule {
     part: &'static str,
@@ -269,23 +265,12 @@ fn nothing_is_left_unfinished() {
 fn files_have_one_subject() {
     let mut violations = Vec::new();
     for source in sources() {
-        let exception = LONGER.iter().find(|(path, ..)| *path == source.path);
-        let limit = exception.map_or(LINE_LIMIT, |(_, limit, _)| *limit);
         let lines = source.production().count();
-        if lines > limit {
-            violations.push(format!("{}:{lines}: has {lines} production lines, more than {limit}", source.path));
+        if lines > LINE_LIMIT {
+            violations.push(format!("{}:{lines}: has {lines} production lines, more than {LINE_LIMIT}", source.path));
         }
     }
     report(&violations);
-}
-
-#[test]
-fn every_exception_is_still_needed() {
-    let sources = sources();
-    for (path, _, reason) in LONGER {
-        let source = sources.iter().find(|source| source.path == *path).unwrap_or_else(|| panic!("{path} is gone"));
-        assert!(source.production().count() > LINE_LIMIT, "{path} fits without its exception ({reason})");
-    }
 }
 
 #[test]
