@@ -15,6 +15,7 @@ help: ## Show this list
 setup: ## Install and build everything that the other targets need
 	cargo fetch --locked
 	$(CLUSTER)/rocketmq/install.sh
+	tests/dapr_sdk/install.sh
 	$(CLUSTER)/kubernetes/install.sh
 	$(CLUSTER)/kubernetes/image-build.sh base
 

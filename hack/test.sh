@@ -54,6 +54,7 @@ begin_install() {
   mkdir -p "$CACHE"
   local commands=()
   if needs conformance || needs e2e; then commands+=("$CLUSTER_SCRIPTS/rocketmq/install.sh"); fi
+  if needs conformance; then commands+=("$REPOSITORY/tests/dapr_sdk/install.sh"); fi
   if own_cluster; then
     if needs apiserver || needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh control-plane"); fi
     if needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh" "$CLUSTER_SCRIPTS/kubernetes/image-build.sh base"); fi

@@ -59,18 +59,10 @@ fn recorded() -> Vec<Recorded> {
         (
             post.clone(),
             rmq,
-            r#"{"operation": "read"}"#,
-            500,
-            INVOKE,
-            "error invoking output binding rmq: binding rmq does not support operation read. supported operations:create",
-        ),
-        (
-            post.clone(),
-            rmq,
             r#"{"operation": "list"}"#,
             500,
             INVOKE,
-            "error invoking output binding rmq: binding rmq does not support operation list.",
+            "error invoking output binding rmq: binding rmq does not support operation list. supported operations:create",
         ),
         (
             post.clone(),

@@ -6,14 +6,18 @@ mod worker_support;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode};
-use rocketmq_connector::rocketmq::{Client, Message, Producer, ProducerConfig, SendReceipt};
-use rocketmq_connector::worker_config::binding::{Backoff, InputConfig};
+use rocketmq_connector::rocketmq::{
+    Client, Consumer, ConsumerConfig, Message, Producer, ProducerConfig, SendReceipt, StartFrom, Subscription,
+};
+use rocketmq_connector::worker_config::binding::{Backoff, InputConfig, Payload};
 use rocketmq_connector::worker_config::report::WorkerState;
 use rocketmq_connector::worker_config::{BindingConfig, Role};
-use worker_support::{App, Broker, TestWorker, binding, eventually, input, output, send, unique, worker_config};
+use serde_json::json;
+use worker_support::{App, Broker, LIMIT, TestWorker, binding, eventually, input, output, send, unique, worker_config};
 
 const OK: (StatusCode, Duration) = (StatusCode::OK, Duration::ZERO);
 const REFUSED: (StatusCode, Duration) = (StatusCode::INTERNAL_SERVER_ERROR, Duration::ZERO);
@@ -139,6 +143,103 @@ async fn after_the_last_attempt_a_message_is_dead_and_its_neighbours_are_not() {
         assert_eq!(app.bodies().iter().filter(|body| *body == "poison").count(), 2);
         worker.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_may_go_to_a_topic_of_ones_own() {
+    let broker = Broker::named("5.4.0-plain");
+    let (topic, dead) = (broker.topic("dead-from", 1).await, broker.topic("dead-to", 1).await);
+    let refusing = App::start(|_, _| REFUSED).await;
+    let mut settings = input(refusing.address);
+    settings.redelivery.max_attempts = 1;
+    settings.dead_letter_topic = Some(dead.clone());
+    let worker = TestWorker::start(with_input(&broker, &[&topic], settings)).await;
+    let receipts = publish(&broker, &topic, ["poison".to_owned()]).await;
+    worker
+        .until("a dead letter", |report| report.binding.as_ref().is_some_and(|binding| binding.dead_lettered == 1))
+        .await;
+    let client = broker.client();
+    let mut config = ConsumerConfig::new(unique("undertaker"), vec![Subscription::all(&dead)]);
+    config.start_from = StartFrom::First;
+    let consumer = Consumer::start(&client, config).unwrap();
+    let letter = tokio::time::timeout(LIMIT, consumer.recv()).await.expect("the letter should arrive").unwrap();
+    let message = letter.message();
+    assert_eq!((&message.body[..], message.tag.as_deref()), (&b"poison"[..], Some("blue")));
+    let expected = [
+        ("dead-letter-origin-topic", topic.as_str()),
+        ("dead-letter-origin-message-id", receipts[0].message_id.as_str()),
+        ("dead-letter-attempts", "1"),
+    ];
+    assert!(expected.iter().all(|(name, value)| message.properties[*name] == *value), "{message:?}");
+    consumer.shutdown(Duration::ZERO).await;
+    client.shutdown().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_have_routes_and_messages_may_be_cloud_events() {
+    let broker = Broker::named("5.4.0-plain");
+    let (one, two) = (broker.topic("route-one", 1).await, broker.topic("route-two", 1).await);
+    let app = App::taking().await;
+    let mut settings = input(app.address);
+    settings.routes = [(two.clone(), "/two".to_owned())].into();
+    settings.payload = Payload::CloudEvents;
+    publish(&broker, &one, [r#"{"n": 1}"#.to_owned()]).await;
+    let receipts = publish(&broker, &two, ["plain text".to_owned()]).await;
+    let worker = TestWorker::start(with_input(&broker, &[&one, &two], settings)).await;
+    let mut messages = app.until(2).await;
+    messages.sort_by_key(|message| message.path.clone());
+    assert_eq!(messages.iter().map(|message| message.path.as_str()).collect::<Vec<_>>(), ["/rmq", "/two"]);
+    assert_eq!(messages[1].header("content-type"), "application/cloudevents+json");
+    let event: serde_json::Value = serde_json::from_str(&messages[0].body).unwrap();
+    assert_eq!((&event["data"]["n"], &event["datacontenttype"]), (&json!(1), &json!("application/json")));
+    let event: serde_json::Value = serde_json::from_str(&messages[1].body).unwrap();
+    let expected = json!({
+        "specversion": "1.0",
+        "id": receipts[0].message_id,
+        "source": format!("rocketmq/{}/{two}", receipts[0].broker_name),
+        "type": "dev.rocketmq.connector.message",
+        "subject": "blue",
+        "time": event["time"],
+        "datacontenttype": "text/plain",
+        "traceparent": messages[1].header("traceparent"),
+        "rocketmqtopic": two,
+        "rocketmqkeys": "k1",
+        "rocketmqqueueid": 0,
+        "rocketmqqueueoffset": "0",
+        "rocketmqredeliverycount": 0,
+        "data": "plain text",
+    });
+    assert_eq!(event, expected);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_lists_and_a_refused_one_comes_again_message_by_message() {
+    let broker = Broker::named("5.4.0-plain");
+    let topic = broker.topic("batch", 1).await;
+    // Refuses every list that holds the poison, the first two times.
+    let refused = AtomicU32::new(0);
+    let app = App::start(move |request, _| {
+        let is_refused = request.body.contains("poison") && refused.fetch_add(1, Ordering::SeqCst) < 2;
+        if is_refused { REFUSED } else { OK }
+    })
+    .await;
+    let mut settings = input(app.address);
+    (settings.batch, settings.batch_size, settings.max_concurrency) = (true, 8, 1);
+    publish(&broker, &topic, numbers(20).chain([r#""poison""#.to_owned()])).await;
+    let worker = TestWorker::start(with_input(&broker, &[&topic], settings)).await;
+    let done = worker
+        .until("every message", |report| report.binding.as_ref().is_some_and(|binding| binding.messages_in == 21))
+        .await;
+    let lists: Vec<Vec<serde_json::Value>> =
+        app.bodies().iter().map(|body| serde_json::from_str(body).unwrap()).collect();
+    assert!(lists.iter().all(|list| list.len() <= 8) && lists.iter().any(|list| list.len() > 1), "{lists:?}");
+    let poisoned: Vec<_> = lists.iter().filter(|list| list.iter().any(|one| one["data"] == "poison")).collect();
+    assert_eq!(poisoned.len(), 3, "{poisoned:?}");
+    assert!(poisoned[1..].iter().all(|list| list.len() == 1), "{poisoned:?}");
+    assert_eq!(done.binding.unwrap().redelivered, poisoned[0].len() as u64 + 1);
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

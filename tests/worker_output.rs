@@ -7,17 +7,16 @@ use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use rocketmq_connector::rocketmq::{Consumer, ConsumerConfig, ReceivedMessage, StartFrom, Subscription};
+use rocketmq_connector::worker_config::BindingConfig;
+use rocketmq_connector::worker_config::binding::{DataEncoding, OutputConfig};
 use rocketmq_connector::worker_config::report::WorkerState;
+use serde_json::{Value, json};
 use worker_support::{Broker, LIMIT, TestWorker, binding, credential_files, output, send, unique};
 
 const BROKERS: [&str; 2] = ["4.9.7-plain", "5.4.0-plain"];
 
 async fn worker(broker: &Broker, topics: &[&str]) -> TestWorker {
-    let worker = TestWorker::start(rocketmq_connector::worker_config::BindingConfig {
-        output: Some(output()),
-        ..binding(broker, topics)
-    })
-    .await;
+    let worker = TestWorker::start(BindingConfig { output: Some(output()), ..binding(broker, topics) }).await;
     worker.until("a connection", |report| report.state == WorkerState::Running).await;
     worker
 }
@@ -187,4 +186,132 @@ async fn a_wrong_secret_is_reported_and_a_new_one_is_taken_at_run_time() {
         );
         worker.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_is_stored_in_the_encoding_that_is_asked_for() {
+    let broker = Broker::named("5.4.0-plain");
+    let topic = broker.topic("encoding", 1).await;
+    let settings = OutputConfig { data_encoding: DataEncoding::Text, ..output() };
+    let worker = TestWorker::start(BindingConfig { output: Some(settings), ..binding(&broker, &[&topic]) }).await;
+    worker.until("a connection", |report| report.state == WorkerState::Running).await;
+    let create = async |data: &str, encoding: &str| {
+        let metadata =
+            if encoding.is_empty() { String::new() } else { format!(r#""rocketmq-data-encoding": "{encoding}""#) };
+        worker.create(&format!(r#"{{"operation": "create", "data": {data}, "metadata": {{{metadata}}}}}"#)).await
+    };
+    for (data, encoding) in
+        [(r#""h\u00e9 \"you\"""#, ""), (r#"{"a": 1}"#, ""), (r#""quoted""#, "json"), (r#""AP+A""#, "base64")]
+    {
+        let answer = create(data, encoding).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let refused = create("{}", "base64").await;
+    assert!(refused.status == 500 && refused.body.contains("data is no base64: it is no JSON string"), "{refused:?}");
+    let stored: Vec<_> = read(&broker, &topic, 4).await.into_iter().map(|message| message.body.to_vec()).collect();
+    assert_eq!(stored, ["hé \"you\"".as_bytes(), br#"{"a": 1}"#, br#""quoted""#, b"\x00\xff\x80"]);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_topics_are_answered_one_by_one() {
+    let broker = Broker::named("4.9.7-plain");
+    let (one, two) = (broker.topic("several", 1).await, broker.topic("several", 1).await);
+    let worker = worker(&broker, &[&one, &two]).await;
+    let answer = worker.create(r#"{"operation": "create", "data": 1}"#).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let results: Vec<Value> = serde_json::from_str(&answer.body).unwrap();
+    for (result, topic) in results.iter().zip([&one, &two]) {
+        let place = (&result["topic"], &result["queueId"], &result["queueOffset"]);
+        assert_eq!(place, (&json!(topic), &json!(0), &json!(0)), "{answer:?}");
+        assert_eq!(result["messageId"], read(&broker, topic, 1).await[0].message_id);
+    }
+    let body = format!(r#"{{"operation": "create", "data": 1, "metadata": {{"topics": "{one},bad topic!"}}}}"#);
+    let answer = worker.create(&body).await;
+    let error: Value = serde_json::from_str(&answer.body).unwrap();
+    let topics = &error["topics"];
+    assert!(topics[0]["messageId"].is_string() && topics[1]["error"].is_string(), "{answer:?}");
+    let single =
+        worker.create(&format!(r#"{{"operation": "create", "data": 1, "metadata": {{"topics": "{two}"}}}}"#)).await;
+    assert_eq!((single.body.as_str(), single.header("metadata.rocketmq-queue-offset")), ("", "1"), "{single:?}");
+    worker.stop().await;
+}
+
+/// Reads until `count` messages are there.
+async fn read_with(worker: &TestWorker, metadata: &str, count: usize) -> Vec<Value> {
+    let started = Instant::now();
+    let mut messages: Vec<Value> = Vec::new();
+    while messages.len() < count {
+        assert!(started.elapsed() < LIMIT, "{count} messages were not read within {LIMIT:?}: {messages:#?}");
+        let answer = worker.create(&format!(r#"{{"operation": "read", "metadata": {{{metadata}}}}}"#)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        messages.extend(serde_json::from_str::<Vec<Value>>(&answer.body).unwrap());
+    }
+    messages
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_read_acknowledged_and_read_again_when_they_are_not() {
+    for broker in BROKERS.map(Broker::named) {
+        let topic = broker.topic("read", 2).await;
+        let config = BindingConfig { output: Some(output()), ..binding(&broker, &[&format!("{topic}||blue")]) };
+        let first = TestWorker::start(config.clone()).await;
+        first.until("a connection", |report| report.state == WorkerState::Running).await;
+        for data in [r#"{"n": 1}"#, r#"{"n": 2}"#, r#"{"n": 3}"#] {
+            let metadata = r#""rocketmq-key": "k1""#;
+            let body = format!(r#"{{"operation": "create", "data": {data}, "metadata": {{{metadata}}}}}"#);
+            assert_eq!(first.create(&body).await.status, 200);
+        }
+        let number = |message: &Value| message["data"]["n"].as_i64().unwrap();
+        let mut messages = read_with(&first, r#""maxMessages": "1", "timeout": "2s", "lease": "2s""#, 3).await;
+        messages.sort_by_key(number);
+        assert_eq!(messages.iter().map(number).collect::<Vec<_>>(), [1, 2, 3]);
+        let metadata = &messages[0]["metadata"];
+        let expected = [("rocketmq-topic", topic.as_str()), ("rocketmq-tag", "blue"), ("rocketmq-keys", "k1")];
+        assert!(expected.iter().all(|(key, value)| metadata[key] == *value), "{metadata}");
+
+        // Two are acknowledged in the two ways, the third one is not.
+        let receipt = |at: usize| messages[at]["receipt"].as_str().unwrap();
+        let as_data = format!(r#"{{"operation": "ack", "data": {{"receipts": ["{}", "unknown"]}}}}"#, receipt(0));
+        let answer = first.create(&as_data).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"acknowledged":1,"unknown":["unknown"]}"#));
+        let as_metadata = format!(r#"{{"operation": "ack", "metadata": {{"receipts": "{}"}}}}"#, receipt(1));
+        assert_eq!(first.create(&as_metadata).await.body, r#"{"acknowledged":1,"unknown":[]}"#);
+        let again = first.create(&as_metadata).await;
+        assert!(again.status == 500 && again.body.contains("none of the 1 receipts is known"), "{again:?}");
+
+        let late = read_with(&first, r#""timeout": "5s""#, 1).await;
+        assert_eq!((late.len(), number(&late[0])), (1, 3));
+        assert_eq!(late[0]["metadata"]["rocketmq-redelivery-count"], "1", "{late:?}");
+        let report = first.report().binding.unwrap();
+        assert_eq!((report.messages_in, report.redelivered), (2, 1));
+        // The worker ends while the lease goes on: another one gets the message, and only it.
+        first.stop().await;
+        let second = TestWorker::start(config).await;
+        second.until("a connection", |report| report.state == WorkerState::Running).await;
+        let rest = read_with(&second, r#""timeout": "5s", "ack": "auto""#, 1).await;
+        assert_eq!((rest.len(), number(&rest[0])), (1, 3));
+        assert!(rest[0].get("receipt").is_none(), "{rest:?}");
+        let nothing = second.create(r#"{"operation": "read", "metadata": {"timeout": "1s"}}"#).await;
+        assert_eq!((nothing.status, nothing.body.as_str()), (200, "[]"));
+        second.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_said() {
+    let broker = Broker::named("5.4.0-plain");
+    let worker = worker(&broker, &[&unique("missing")]).await;
+    let read =
+        async |metadata: &str| worker.create(&format!(r#"{{"operation": "read", "metadata": {metadata}}}"#)).await;
+    let missing = read(r#"{"timeout": "3s"}"#).await;
+    assert!(missing.status == 500 && missing.body.contains("read failed err:"), "{missing:?}");
+    let wrong = read(r#"{"maxMessages": "many"}"#).await;
+    assert!(wrong.body.contains("send a number from 1 to 1000"), "{wrong:?}");
+    worker.stop().await;
+
+    let worker = self::worker(&broker, &[]).await;
+    let none = worker.create(r#"{"operation": "read"}"#).await;
+    assert!(none.body.contains("has no topics to read from"), "{none:?}");
+    worker.stop().await;
 }

@@ -11,7 +11,9 @@ use super::status::{LastError, WorkerStatus};
 use super::template::PodTemplate;
 use super::workload::{Autoscaling, DesiredState};
 
-pub use super::binding_input::{App, AppProtocol, AppRoute, AppService, Backoff, BackoffPolicy, DeadLetter, Delivery};
+pub use super::binding_input::{
+    App, AppProtocol, AppRoute, AppService, Backoff, BackoffPolicy, DeadLetter, Delivery, Payload,
+};
 
 /// An input and/or output binding with the fields and the API of Dapr's RocketMQ binding.
 #[derive(Debug, Clone, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -94,6 +96,8 @@ pub use super::binding_input::{App, AppProtocol, AppRoute, AppService, Backoff, 
         "self.direction != 'Output' || !(has(self.app) || has(self.delivery))",
     )
     .message("app and delivery belong to an input; remove them, or set direction: Input or InputOutput"),
+    validation = Rule::new("!has(self.app) || !self.app.batch || !has(self.delivery) || !self.delivery.ordered")
+        .message("app.batch and delivery.ordered exclude each other: remove one"),
     validation = Rule::new("self.direction != 'Input' || !has(self.api)")
         .message("api belongs to an output; remove it, or set direction: Output or InputOutput")
         .field_path(".api")
@@ -224,6 +228,22 @@ pub struct ApiServer {
     /// Largest request body, in bytes or with a unit such as 4Mi.
     #[serde(default = "default_max_body_size")]
     pub max_body_size: ByteSize,
+    /// How `data` of an HTTP request becomes the body of the message, unless the request's metadata `rocketmq-data-encoding`
+    /// says otherwise. Over gRPC data is bytes, and stored as they are.
+    #[serde(default)]
+    pub data_encoding: DataEncoding,
+}
+
+/// How `data` of an HTTP request becomes the body of the message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum DataEncoding {
+    /// The JSON text exactly as it was sent: a string keeps its quotes.
+    #[default]
+    Json,
+    /// A JSON string without its quotes; other JSON as its text.
+    Text,
+    /// The bytes that a JSON string holds as base64.
+    Base64,
 }
 
 impl Default for ApiServer {
@@ -233,6 +253,7 @@ impl Default for ApiServer {
             grpc_port: default_grpc_port(),
             token: None,
             max_body_size: default_max_body_size(),
+            data_encoding: DataEncoding::default(),
         }
     }
 }

@@ -19,7 +19,12 @@ use super::reference::Credential;
     validation = Rule::new("!has(self.path) || self.path.matches('^/[^ ]*$')")
         .message("app.path must start with / and hold no blanks").field_path(".path"),
     validation = Rule::new("duration(self.timeout) >= duration('1ms') && duration(self.timeout) <= duration('15m')")
-        .message("app.timeout must be between 1ms and 15m").field_path(".timeout")
+        .message("app.timeout must be between 1ms and 15m").field_path(".timeout"),
+    validation = Rule::new("!self.batch || (self.protocol == 'HTTP' && !has(self.routes))")
+        .message("app.batch goes with protocol: HTTP and without app.routes").field_path(".batch"),
+    validation = Rule::new("self.payload == 'Raw' || self.protocol == 'HTTP'")
+        .message("app.payload: CloudEvents goes with protocol: HTTP; a gRPC app gets the body and the metadata")
+        .field_path(".payload")
 )]
 pub struct App {
     /// Base URL of the app, for instance `http://orders.shop.svc:8080`.
@@ -41,6 +46,14 @@ pub struct App {
     #[schemars(length(max = 1000))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["topic".to_owned()]))]
     pub routes: Vec<AppRoute>,
+    /// What the app gets: Raw is the body of the message as it is, CloudEvents a CloudEvent 1.0 in JSON with the body as its
+    /// data.
+    #[serde(default)]
+    pub payload: Payload,
+    /// Deliver up to consumerBatchSize messages in one request, as a JSON list. A 2xx answer takes all of them; after any
+    /// other each one comes again by itself.
+    #[serde(default)]
+    pub batch: bool,
     /// Token sent to the app in the header `dapr-api-token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_token: Option<Credential>,
@@ -75,6 +88,16 @@ pub enum AppProtocol {
     /// gRPC: Dapr's `AppCallback.OnBindingEvent`.
     #[serde(rename = "GRPC")]
     Grpc,
+}
+
+/// What an app gets of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Payload {
+    /// The body as it is.
+    #[default]
+    Raw,
+    /// A CloudEvent 1.0 in JSON with the body as its data.
+    CloudEvents,
 }
 
 /// Path for the messages of a topic.
@@ -172,11 +195,13 @@ pub enum BackoffPolicy {
 }
 
 /// Where undeliverable messages go.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
     /// Topic of the binding's own choice.
     #[schemars(length(min = 1, max = 127))]
+    #[x_kube(validation = Rule::new("self.matches('^[%a-zA-Z0-9_-]+$')")
+        .message("delivery.deadLetter.topic may hold letters, digits, -, _ and % only"))]
     pub topic: String,
 }
 

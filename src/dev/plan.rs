@@ -176,10 +176,11 @@ fn localize(
 fn with_distinct_ports(mut planned: Vec<Planned>) -> Vec<Planned> {
     let mut taken = BTreeSet::new();
     for config in planned.iter_mut().filter_map(|planned| planned.config.as_mut().ok()) {
-        if let Role::Binding(BindingConfig { output: Some(output), .. }) = &mut config.role
-            && !taken.insert(output.http_port)
-        {
-            output.http_port = 0;
+        let Role::Binding(BindingConfig { output: Some(output), .. }) = &mut config.role else { continue };
+        for port in [&mut output.http_port, &mut output.grpc_port] {
+            if !taken.insert(*port) {
+                *port = 0;
+            }
         }
     }
     planned

@@ -8,6 +8,7 @@ pub mod binding;
 pub mod config;
 pub mod connection;
 pub mod error;
+pub mod grpc;
 pub mod metrics;
 pub mod record;
 pub mod report;
@@ -16,7 +17,6 @@ pub mod sink;
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::worker_config::{Identity, Role, WorkerConfig};
 use error::{Error, Result};
 use report::Reporter;
+use server::Listeners;
 
 /// What every role gets.
 #[derive(Clone)]
@@ -42,9 +43,18 @@ pub struct Context {
 /// A running worker.
 pub struct Worker {
     admin: SocketAddr,
-    api: Option<SocketAddr>,
+    api: Option<ApiAddresses>,
     reporter: Reporter,
     task: JoinHandle<Result<()>>,
+}
+
+/// Where a worker's Dapr-compatible API listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApiAddresses {
+    /// HTTP.
+    pub http: SocketAddr,
+    /// gRPC.
+    pub grpc: SocketAddr,
 }
 
 /// Runs a worker until `token` is cancelled and everything in flight is finished.
@@ -94,10 +104,16 @@ impl Worker {
         self.admin
     }
 
-    /// Address of the Dapr-compatible API, when the role has one.
+    /// Address of the Dapr-compatible API over HTTP, when the role has one.
     #[must_use]
     pub fn api_address(&self) -> Option<SocketAddr> {
-        self.api
+        self.api.map(|api| api.http)
+    }
+
+    /// Address of the Dapr-compatible API over gRPC, when the role has one.
+    #[must_use]
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.api.map(|api| api.grpc)
     }
 
     /// The worker's report.
@@ -124,18 +140,18 @@ enum RunnableRole {
 }
 
 impl RunnableRole {
-    async fn prepare(context: Context, role: Role) -> Result<(Self, Option<SocketAddr>)> {
+    async fn prepare(context: Context, role: Role) -> Result<(Self, Option<ApiAddresses>)> {
         match role {
             Role::Connection(config) => {
                 Ok((Self::Connection(Box::new(connection::Connection::new(context, config))), None))
             }
             Role::Binding(config) => {
-                let listener = match &config.output {
-                    Some(output) => Some(listen(&output.host, output.http_port).await?),
+                let listeners = match &config.output {
+                    Some(output) => Some(Listeners::bind(output).await?),
                     None => None,
                 };
-                let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-                Ok((Self::Binding(Box::new(binding::Binding::new(context, config, listener)?)), address))
+                let addresses = listeners.as_ref().and_then(|listeners| listeners.addresses().ok());
+                Ok((Self::Binding(Box::new(binding::Binding::new(context, config, listeners)?)), addresses))
             }
         }
     }
@@ -149,9 +165,4 @@ impl RunnableRole {
             Self::Binding(binding) => binding.run(token).await,
         }
     }
-}
-
-async fn listen(host: &str, port: u16) -> Result<TcpListener> {
-    let failed = |source| Error::Listen { what: "the API", address: format!("{host}:{port}"), source };
-    TcpListener::bind((host, port)).await.map_err(failed)
 }

@@ -1,5 +1,7 @@
 //! Role of a binding worker: an input and/or output binding.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::connection::ClusterConfig;
@@ -41,10 +43,16 @@ pub struct TopicConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InputConfig {
-    /// Base URL of the app, for instance `http://orders.shop.svc:8080`.
+    /// Base URL of the app, for instance `http://orders.shop.svc:8080`, or `grpc://orders.shop.svc:50051`.
     pub app_url: String,
+    /// Protocol that the app speaks.
+    #[serde(default)]
+    pub protocol: AppProtocol,
     /// Path that receives messages, with its leading slash.
     pub path: String,
+    /// Other paths for the messages of some topics, by topic.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: BTreeMap<String, String>,
     /// Messages in delivery at the same time, 1 to 10,000.
     pub max_concurrency: u32,
     /// Milliseconds that the app may take to answer.
@@ -54,12 +62,43 @@ pub struct InputConfig {
     pub api_token_file: Option<String>,
     /// Messages pulled at once.
     pub batch_size: u32,
+    /// Deliver up to `batch_size` messages in one request, as a JSON list.
+    #[serde(default)]
+    pub batch: bool,
+    /// What the app gets.
+    #[serde(default)]
+    pub payload: Payload,
     /// Keep the order of each queue: the next message waits until the app has taken the one before.
     pub ordered: bool,
     /// Where a new consumer group starts.
     pub start_from: StartFrom,
     /// What happens after a failed delivery.
     pub redelivery: RedeliveryConfig,
+    /// Topic for messages after their last delivery; without it, the group's own dead-letter topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_topic: Option<String>,
+}
+
+/// What an app gets of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Payload {
+    /// The body as it is.
+    #[default]
+    Raw,
+    /// A CloudEvent in JSON with the body as its data.
+    CloudEvents,
+}
+
+/// Protocol that an app speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AppProtocol {
+    /// HTTP/1.1: a POST for each message.
+    #[default]
+    Http,
+    /// gRPC: Dapr's `AppCallback.OnBindingEvent`.
+    Grpc,
 }
 
 /// Where a consumer group without committed offsets starts.
@@ -112,9 +151,27 @@ pub struct OutputConfig {
     pub host: String,
     /// HTTP port; 0 takes a free one.
     pub http_port: u16,
+    /// gRPC port; 0 takes a free one.
+    pub grpc_port: u16,
     /// File of the token that callers must send as `dapr-api-token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<String>,
     /// Largest request body in bytes.
     pub max_body_bytes: u64,
+    /// How `data` of an HTTP request becomes the body of the message, unless the request says otherwise.
+    #[serde(default)]
+    pub data_encoding: DataEncoding,
+}
+
+/// How `data` of an HTTP request becomes the body of the message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DataEncoding {
+    /// The JSON text exactly as it was sent.
+    #[default]
+    Json,
+    /// A JSON string without its quotes; other JSON as its text.
+    Text,
+    /// The bytes that a JSON string holds as base64.
+    Base64,
 }

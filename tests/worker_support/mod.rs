@@ -18,7 +18,8 @@ use hyper_util::rt::TokioExecutor;
 use rocketmq_connector::rocketmq::{Client, ClientConfig, Credentials};
 use rocketmq_connector::worker::Worker;
 use rocketmq_connector::worker_config::binding::{
-    Backoff, BindingConfig, InputConfig, OutputConfig, RedeliveryConfig, StartFrom, TopicConfig,
+    AppProtocol, Backoff, BindingConfig, DataEncoding, InputConfig, OutputConfig, Payload, RedeliveryConfig, StartFrom,
+    TopicConfig,
 };
 use rocketmq_connector::worker_config::connection::{ClusterConfig, CredentialFiles};
 use rocketmq_connector::worker_config::{AdminConfig, Identity, Role, VERSION, WorkerConfig, WorkerReport};
@@ -105,20 +106,32 @@ pub fn binding(broker: &Broker, topics: &[&str]) -> BindingConfig {
 }
 
 pub fn output() -> OutputConfig {
-    OutputConfig { host: "127.0.0.1".to_owned(), http_port: 0, token_file: None, max_body_bytes: 4 * 1024 * 1024 }
+    OutputConfig {
+        host: "127.0.0.1".to_owned(),
+        http_port: 0,
+        grpc_port: 0,
+        token_file: None,
+        max_body_bytes: 4 * 1024 * 1024,
+        data_encoding: DataEncoding::Json,
+    }
 }
 
 pub fn input(app: SocketAddr) -> InputConfig {
     InputConfig {
         app_url: format!("http://{app}"),
+        protocol: AppProtocol::Http,
         path: "/rmq".to_owned(),
+        routes: BTreeMap::new(),
         max_concurrency: 20,
         timeout_millis: 10_000,
         api_token_file: None,
         batch_size: 32,
+        batch: false,
+        payload: Payload::Raw,
         ordered: false,
         start_from: StartFrom::First,
         redelivery: RedeliveryConfig { max_attempts: 16, backoff: Backoff::Constant { millis: 1_000 } },
+        dead_letter_topic: None,
     }
 }
 

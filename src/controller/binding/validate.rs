@@ -1,11 +1,14 @@
 //! Checks a RocketMQBinding and gives what building needs; later steps never see the custom resource.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
-use crate::api::binding::{AccessProto, App, AppProtocol, Backoff, BackoffPolicy, Delivery, Direction};
+use crate::api::binding::{
+    AccessProto, App, AppProtocol, Backoff, BackoffPolicy, DataEncoding, Delivery, Direction, Payload,
+};
 use crate::api::condition::reasons;
 use crate::api::connection::ConnectionType;
 use crate::api::position::{Position, StartFrom};
@@ -125,25 +128,11 @@ fn collect<Value>(problems: &mut Vec<Problem>, result: Result<Value, Problem>) -
 
 /// Fields that the schema has and this version does not act on: better refused than ignored.
 fn not_implemented(spec: &RocketMQBindingSpec) -> Vec<Problem> {
-    let app = spec.app.as_ref();
-    let dead_letter = spec.delivery.as_ref().and_then(|delivery| delivery.dead_letter.as_ref());
     let target_lag = spec.autoscaling.as_ref().and_then(|autoscaling| autoscaling.target_lag);
     let checks = [
         (
             spec.access_proto == AccessProto::Http,
             "spec.accessProto: http is not available yet; use tcp with nameServer",
-        ),
-        (
-            app.is_some_and(|app| app.protocol == AppProtocol::Grpc),
-            "spec.app.protocol: GRPC is not available yet; use HTTP",
-        ),
-        (
-            app.is_some_and(|app| !app.routes.is_empty()),
-            "spec.app.routes: is not available yet; use one binding for each path, with app.path",
-        ),
-        (
-            dead_letter.is_some(),
-            "spec.delivery.deadLetter: is not available yet; remove it, undeliverable messages go to %DLQ% and the group",
         ),
         (target_lag.is_some(), "spec.autoscaling.targetLag: is not available yet; use targetCpuUtilizationPercentage"),
     ];
@@ -152,10 +141,12 @@ fn not_implemented(spec: &RocketMQBindingSpec) -> Vec<Problem> {
 }
 
 fn port_conflict(spec: &RocketMQBindingSpec, settings: &Settings) -> Option<Problem> {
-    let port = spec.api.as_ref().map(|api| api.http_port).filter(|_| spec.direction != Direction::Input)?;
+    let api = spec.api.as_ref().filter(|_| spec.direction != Direction::Input)?;
     let admin = i32::from(settings.worker_admin_port);
-    let message = format!("spec.api.httpPort: {port} is the worker's admin port; choose another, such as 3500");
-    (port == admin).then(|| Problem::invalid_spec(message))
+    let ports = [("httpPort", api.http_port, 3500), ("grpcPort", api.grpc_port, 50_001)];
+    let (field, port, other) = ports.into_iter().find(|(_, port, _)| *port == admin)?;
+    let message = format!("spec.api.{field}: {port} is the worker's admin port; choose another, such as {other}");
+    Some(Problem::invalid_spec(message))
 }
 
 fn connection_problems(
@@ -196,29 +187,77 @@ fn input(binding: &RocketMQBinding, namespace: &str) -> Result<Option<config::In
     let Some(app) = spec.app.as_ref().filter(|_| spec.direction != Direction::Output) else { return Ok(None) };
     Ok(Some(config::InputConfig {
         app_url: app_url(app, namespace)?,
+        protocol: match app.protocol {
+            AppProtocol::Http => config::AppProtocol::Http,
+            AppProtocol::Grpc => config::AppProtocol::Grpc,
+        },
         path: app.path.clone().unwrap_or_else(|| format!("/{}", binding.name_any())),
+        routes: routes(spec, app)?,
         max_concurrency: positive(app.max_concurrency.unwrap_or(spec.consumer_thread_nums)),
         timeout_millis: millis(duration("spec.app.timeout", &app.timeout)?),
         api_token_file: None,
         batch_size: positive(spec.consumer_batch_size),
+        batch: app.batch,
+        payload: match app.payload {
+            Payload::Raw => config::Payload::Raw,
+            Payload::CloudEvents => config::Payload::CloudEvents,
+        },
         ordered: delivery.ordered,
         start_from: start_from(delivery.start_from.as_ref())?,
         redelivery: config::RedeliveryConfig {
             max_attempts: positive(delivery.max_attempts),
             backoff: backoff(&delivery)?,
         },
+        dead_letter_topic: dead_letter_topic(spec, &delivery)?,
     }))
 }
 
 fn app_url(app: &App, namespace: &str) -> Result<String, Problem> {
+    let (name, plain, encrypted) = match app.protocol {
+        AppProtocol::Http => ("HTTP", "http", "https"),
+        AppProtocol::Grpc => ("GRPC", "grpc", "grpcs"),
+    };
     match (&app.url, &app.service) {
-        (Some(url), _) if url.starts_with("http") => Ok(url.trim_end_matches('/').to_owned()),
+        (Some(url), _) if url.split_once("://").is_some_and(|(scheme, _)| scheme == plain || scheme == encrypted) => {
+            Ok(url.trim_end_matches('/').to_owned())
+        }
         (Some(url), _) => Err(Problem::invalid_spec(format!(
-            "spec.app.url: {url:?} does not fit protocol HTTP; start it with http:// or https://"
+            "spec.app.url: {url:?} does not fit protocol {name}; start it with {plain}:// or {encrypted}://"
         ))),
-        (None, Some(service)) => Ok(format!("http://{}.{namespace}.svc:{}", service.name, service.port)),
+        (None, Some(service)) => Ok(format!("{plain}://{}.{namespace}.svc:{}", service.name, service.port)),
         (None, None) => Err(Problem::invalid_spec("spec.app: has neither url nor service; set one of them")),
     }
+}
+
+/// Paths by topic. A gRPC app has one method for all, and tells topics apart by the metadata.
+fn routes(spec: &RocketMQBindingSpec, app: &App) -> Result<BTreeMap<String, String>, Problem> {
+    let problem = |message: String| Err(Problem::invalid_spec(message));
+    if app.protocol == AppProtocol::Grpc && (app.path.is_some() || !app.routes.is_empty()) {
+        let field = if app.path.is_some() { "path" } else { "routes" };
+        return problem(format!(
+            "spec.app.{field}: is for protocol HTTP; remove it, a GRPC app finds the topic in the metadata rocketmq-topic"
+        ));
+    }
+    let topics: BTreeSet<String> = spec.topics.iter().map(|topic| topic_config(topic).topic).collect();
+    if let Some(route) = app.routes.iter().find(|route| !topics.contains(&route.topic)) {
+        return problem(format!(
+            "spec.app.routes: topic {:?} is not one of spec.topics; add it there, or remove the route",
+            route.topic
+        ));
+    }
+    Ok(app.routes.iter().map(|route| (route.topic.clone(), route.path.clone())).collect())
+}
+
+/// The dead-letter topic of the spec, which the input must not read itself: a message would go round for ever.
+fn dead_letter_topic(spec: &RocketMQBindingSpec, delivery: &Delivery) -> Result<Option<String>, Problem> {
+    let Some(topic) = delivery.dead_letter.as_ref().map(|dead_letter| &dead_letter.topic) else { return Ok(None) };
+    if spec.topics.iter().any(|own| topic_config(own).topic == *topic) {
+        return Err(Problem::invalid_spec(format!(
+            "spec.delivery.deadLetter.topic: {topic:?} is one of spec.topics, so that the message would come again for ever; \
+             name another topic"
+        )));
+    }
+    Ok(Some(topic.clone()))
 }
 
 fn start_from(start_from: Option<&StartFrom>) -> Result<config::StartFrom, Problem> {
@@ -260,15 +299,24 @@ fn output(spec: &RocketMQBindingSpec) -> Result<Option<config::OutputConfig>, Pr
         return Ok(None);
     }
     let api = spec.api.clone().unwrap_or_default();
-    let (port, size) = (api.http_port, &api.max_body_size.0);
-    let no_port = || Problem::invalid_spec(format!("spec.api.httpPort: {port} is no port; use one from 1024 to 65535"));
+    let size = &api.max_body_size.0;
+    let port = |field: &str, port: i32| {
+        let message = || format!("spec.api.{field}: {port} is no port; use one from 1024 to 65535");
+        u16::try_from(port).map_err(|_| Problem::invalid_spec(message()))
+    };
     let no_size =
         || Problem::invalid_spec(format!("spec.api.maxBodySize: {size:?} is no size; write for instance 4Mi"));
     Ok(Some(config::OutputConfig {
         host: "0.0.0.0".to_owned(),
-        http_port: u16::try_from(port).map_err(|_| no_port())?,
+        http_port: port("httpPort", api.http_port)?,
+        grpc_port: port("grpcPort", api.grpc_port)?,
         token_file: None,
         max_body_bytes: api.max_body_size.bytes().ok_or_else(no_size)?,
+        data_encoding: match api.data_encoding {
+            DataEncoding::Json => config::DataEncoding::Json,
+            DataEncoding::Text => config::DataEncoding::Text,
+            DataEncoding::Base64 => config::DataEncoding::Base64,
+        },
     }))
 }
 

@@ -55,15 +55,23 @@ fn wrong_fields_are_refused_with_field_value_and_remedy() {
         (json!({"accessProto": "http"}), "spec.accessProto: http is not available yet; use tcp"),
         (
             json!({"app": {"url": "http://a", "protocol": "GRPC"}}),
-            "spec.app.protocol: GRPC is not available yet; use HTTP",
+            "spec.app.url: \"http://a\" does not fit protocol GRPC; start it with grpc:// or grpcs://",
         ),
+        (
+            json!({"app": {"url": "grpc://a", "protocol": "GRPC", "routes": [{"topic": "orders", "path": "/o"}]}}),
+            "spec.app.routes: is for protocol HTTP; remove it",
+        ),
+        (json!({"app": {"url": "grpc://a", "protocol": "GRPC", "path": "/o"}}), "spec.app.path: is for protocol HTTP"),
         (json!({"app": {"url": "grpc://a"}}), "spec.app.url: \"grpc://a\" does not fit protocol HTTP"),
         (json!({"app": {"url": "http://a", "timeout": "soon"}}), "spec.app.timeout: \"soon\" is no duration"),
         (
-            json!({"app": {"url": "http://a", "routes": [{"topic": "orders", "path": "/o"}]}}),
-            "spec.app.routes: is not available yet",
+            json!({"app": {"url": "http://a", "routes": [{"topic": "other", "path": "/o"}]}}),
+            "spec.app.routes: topic \"other\" is not one of spec.topics",
         ),
-        (json!({"delivery": {"deadLetter": {"topic": "dead"}}}), "spec.delivery.deadLetter: is not available yet"),
+        (
+            json!({"delivery": {"deadLetter": {"topic": "orders"}}}),
+            "spec.delivery.deadLetter.topic: \"orders\" is one of spec.topics",
+        ),
         (constant(json!("x")), "spec.delivery.backoff.interval: \"x\" is no duration"),
         (
             json!({"delivery": {"startFrom": {"position": "Offsets"}}}),
@@ -74,6 +82,7 @@ fn wrong_fields_are_refused_with_field_value_and_remedy() {
             "spec.autoscaling.targetLag: is not available yet",
         ),
         (json!({"api": {"httpPort": 8080}}), "spec.api.httpPort: 8080 is the worker's admin port; choose another"),
+        (json!({"api": {"grpcPort": 8080}}), "spec.api.grpcPort: 8080 is the worker's admin port; choose another"),
         (json!({"api": {"maxBodySize": "big"}}), "spec.api.maxBodySize: \"big\" is no size"),
         (
             json!({"template": {"podOverrides": {"spec": {"x": 1}}}}),
@@ -89,8 +98,9 @@ fn wrong_fields_are_refused_with_field_value_and_remedy() {
 
 #[test]
 fn all_wrong_fields_are_told_at_once() {
-    let error =
-        refused(json!({"nameServer": "a:0", "api": {"httpPort": 8080}, "delivery": {"deadLetter": {"topic": "d"}}}));
+    let error = refused(
+        json!({"nameServer": "a:0", "api": {"httpPort": 8080}, "delivery": {"deadLetter": {"topic": "orders"}}}),
+    );
     for field in ["spec.nameServer", "spec.api.httpPort", "spec.delivery.deadLetter"] {
         assert!(error.to_string().contains(field), "{error}");
     }
@@ -104,9 +114,19 @@ fn defaults_are_those_of_dapr() {
     assert_eq!((input.max_concurrency, input.batch_size, input.timeout_millis), (20, 32, 30_000));
     assert_eq!((input.redelivery.max_attempts, input.start_from), (16, config::StartFrom::Last));
     let output = validated.output.unwrap();
-    assert_eq!((output.http_port, output.max_body_bytes), (3500, 4 << 20));
+    assert_eq!((output.http_port, output.grpc_port, output.max_body_bytes), (3500, 50_001, 4 << 20));
     assert_eq!((validated.group.as_str(), validated.replicas), ("shop_orders", None));
     assert_eq!(validated.workload.grace_seconds, 48);
+}
+
+#[test]
+fn an_app_may_speak_grpc_and_have_routes() {
+    let app = json!({"service": {"name": "app", "port": 50051}, "protocol": "GRPC"});
+    let input = accepted(json!({"app": app})).input.unwrap();
+    assert_eq!((input.app_url.as_str(), input.protocol), ("grpc://app.shop.svc:50051", config::AppProtocol::Grpc));
+    let app = json!({"url": "http://a", "routes": [{"topic": "b", "path": "/b"}]});
+    let input = accepted(json!({"app": app, "topics": ["a", "b||x"]})).input.unwrap();
+    assert_eq!(input.routes, [("b".to_owned(), "/b".to_owned())].into());
 }
 
 #[test]

@@ -9,16 +9,21 @@
 //! until the cluster was reached with the credentials at hand.
 
 pub mod app;
+pub mod attributes;
 pub mod backoff;
+pub mod cloud_event;
+pub mod encoding;
 pub mod health;
 pub mod input;
 pub mod output;
+pub mod reader;
+pub mod render;
 pub mod request;
+pub mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -26,14 +31,15 @@ use super::connection::probe;
 use super::error::{Error, Result};
 use super::metrics::BindingMetrics;
 use super::report::Reporter;
-use super::server::http::Api;
-use super::{Context, config, server};
+use super::server::{self, Api, Listeners};
+use super::{Context, config};
 use crate::rocketmq::{Client, Producer, ProducerConfig};
 use crate::worker_config::binding::BindingConfig;
 use crate::worker_config::report::{BindingReport, WorkerState};
 use health::{Health, Part};
 use input::Input;
 use output::Output;
+use reader::Reader;
 
 /// First and longest wait between two attempts to connect.
 const CONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -49,32 +55,35 @@ pub struct Binding {
     metrics: BindingMetrics,
     health: Arc<Health>,
     output: Arc<Output>,
+    reader: Arc<Reader>,
     input: Option<Arc<Input>>,
-    api: Option<(TcpListener, Arc<Api>)>,
+    api: Option<(Listeners, Arc<Api>)>,
 }
 
 impl Binding {
-    /// Prepares a binding; `listener` is the API's when there is an output.
+    /// Prepares a binding; `listeners` are the API's when there is an output.
     ///
     /// # Errors
     /// The app's URL or a token file cannot be used.
-    pub fn new(context: Context, config: BindingConfig, listener: Option<TcpListener>) -> Result<Self> {
+    pub fn new(context: Context, config: BindingConfig, listeners: Option<Listeners>) -> Result<Self> {
         let (config, health) = (Arc::new(config), Arc::new(Health::default()));
         let metrics = BindingMetrics::register(&context.metrics, &context.identity);
         let reporter = &context.reporter;
         let output = Output::new(Arc::clone(&config), metrics.output.clone(), reporter.clone(), Arc::clone(&health));
         let output = Arc::new(output);
+        let reader = Arc::new(Reader::new(Arc::clone(&config), metrics.clone(), reporter.clone()));
         let input = config.input.clone().map(|input| {
-            Input::new(Arc::clone(&config), input, metrics.clone(), reporter.clone(), Arc::clone(&health)).map(Arc::new)
+            let (config, output, health) = (Arc::clone(&config), Arc::clone(&output), Arc::clone(&health));
+            Input::new(config, input, output, metrics.clone(), reporter.clone(), health).map(Arc::new)
         });
-        let api = match (&config.output, listener) {
-            (Some(settings), Some(listener)) => {
+        let api = match (&config.output, listeners) {
+            (Some(settings), Some(listeners)) => {
                 let token = settings.token_file.as_deref().map(config::TokenFile::open).transpose()?;
-                Some((listener, Arc::new(Api::new(Arc::clone(&output), token, settings.max_body_bytes))))
+                Some((listeners, Arc::new(Api::new(Arc::clone(&output), Arc::clone(&reader), settings.clone(), token))))
             }
             _ => None,
         };
-        Ok(Self { input: input.transpose()?, context, config, metrics, health, output, api })
+        Ok(Self { input: input.transpose()?, context, config, metrics, health, output, reader, api })
     }
 
     /// Runs until `token` is cancelled, then drains.
@@ -86,8 +95,8 @@ impl Binding {
         // The consumer, the API and the report end together, also when one of them fails.
         let stop = token.child_token();
         let serve = async {
-            let Some((listener, api)) = api else { return Ok(()) };
-            let served = server::serve(listener, api, stop.clone(), API_DRAIN).await;
+            let Some((listeners, api)) = api else { return Ok(()) };
+            let served = server::serve(listeners, api, stop.clone(), API_DRAIN).await;
             stop.cancel();
             served
         };
@@ -96,7 +105,8 @@ impl Binding {
             stop.cancel();
             worked
         };
-        let (served, worked, ()) = tokio::join!(serve, work, self.observe(&stop));
+        let (served, worked, (), ()) = tokio::join!(serve, work, self.observe(&stop), self.reader.tend(&stop));
+        self.reader.set_client(None).await;
         if let Some(producer) = self.output.set_producer(None) {
             producer.shutdown().await;
         }
@@ -148,6 +158,7 @@ impl Binding {
                     if let Some(before) = before {
                         before.shutdown().await;
                     }
+                    self.reader.set_client(Some(client.clone())).await;
                     return Ok(Some(client));
                 }
                 Err(error) => self.health.set(Part::Cluster, Some(error.report())),
@@ -159,9 +170,15 @@ impl Binding {
     }
 
     fn build_producer(&self, client: &Client) -> Result<Option<Producer>> {
-        let Some(output) = &self.config.output else { return Ok(None) };
+        let has_dead_letters = self.config.input.as_ref().is_some_and(|input| input.dead_letter_topic.is_some());
+        let limit = self.config.output.as_ref().map(|output| output.max_body_bytes);
+        if limit.is_none() && !has_dead_letters {
+            return Ok(None);
+        }
         let mut settings = ProducerConfig::new(&self.config.group);
-        settings.max_message_size = usize::try_from(output.max_body_bytes).unwrap_or(usize::MAX);
+        if let Some(limit) = limit {
+            settings.max_message_size = usize::try_from(limit).unwrap_or(usize::MAX);
+        }
         let refused = |source| Error::RocketMq { what: "failed to build the producer", source };
         Producer::new(client, settings).map(Some).map_err(refused)
     }

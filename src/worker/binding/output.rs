@@ -10,7 +10,7 @@ use super::super::error::rocketmq_report;
 use super::super::metrics::DirectionMetrics;
 use super::super::report::Reporter;
 use super::health::{Health, Part};
-use super::request::{Invalid, Publication, Target};
+use super::request::{Invalid, Publication};
 use crate::rocketmq::{self, ErrorKind, Message, Producer, SendReceipt};
 use crate::worker_config::binding::BindingConfig;
 
@@ -24,7 +24,10 @@ pub struct Output {
     health: Arc<Health>,
 }
 
-/// Why a publication failed, wholly or for some topics.
+/// A topic, and what its broker said.
+pub type TopicOutcome = (String, rocketmq::Result<SendReceipt>);
+
+/// Why nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// The request asks for something that cannot be done.
@@ -33,9 +36,6 @@ pub enum PublishError {
     /// The files of credentials or certificates have not been readable yet.
     #[error("not connected yet; GET /status on the admin port says what is missing")]
     NotConnected,
-    /// The broker did not store the message for some topics.
-    #[error("send failed err:{}", .0.join("; "))]
-    Send(Vec<String>),
 }
 
 impl Output {
@@ -61,17 +61,29 @@ impl Output {
         std::mem::replace(&mut *self.producer.write().unwrap_or_else(PoisonError::into_inner), producer)
     }
 
-    /// Publishes `body` to each topic of `publication`, all at the same time. The receipts are in the order of the topics.
+    /// Publishes `body` to each topic of `publication`, all at the same time. The outcomes are in the order of the topics.
     ///
     /// # Errors
-    /// The request is invalid: then nothing was sent. Or a topic's broker did not store it: the message then says which
-    /// topics failed, with the remedy, and which have it.
-    pub async fn publish(&self, publication: &Publication, body: Bytes) -> Result<Vec<SendReceipt>, PublishError> {
+    /// Nothing was sent: the request is invalid, or there is no connection yet.
+    pub async fn publish(&self, publication: &Publication, body: Bytes) -> Result<Vec<TopicOutcome>, PublishError> {
         let targets = publication.targets(&self.binding)?;
         let producer = self.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
         let producer = producer.ok_or(PublishError::NotConnected)?;
-        let sends = targets.iter().map(|target| self.send(&producer, publication.message(target, body.clone())));
-        summarize(&targets, join_all(sends).await)
+        let sends = targets.into_iter().map(async |target| {
+            let message = publication.message(&target, body.clone());
+            (target.topic, self.send(&producer, message).await)
+        });
+        Ok(join_all(sends).await)
+    }
+
+    /// Stores a message that is no publication of a caller, such as a dead letter.
+    ///
+    /// # Errors
+    /// There is no connection, or what the broker says.
+    pub async fn forward(&self, message: Message) -> rocketmq::Result<SendReceipt> {
+        let producer = self.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let producer = producer.ok_or_else(|| rocketmq::Error::new(ErrorKind::Closed, "not connected yet"))?;
+        producer.send(message).await
     }
 
     async fn send(&self, producer: &Producer, message: Message) -> rocketmq::Result<SendReceipt> {
@@ -98,20 +110,4 @@ impl Output {
         }
         self.reporter.record_error(report);
     }
-}
-
-fn summarize(
-    targets: &[Target],
-    outcomes: Vec<rocketmq::Result<SendReceipt>>,
-) -> Result<Vec<SendReceipt>, PublishError> {
-    if outcomes.iter().all(Result::is_ok) {
-        return Ok(outcomes.into_iter().flatten().collect());
-    }
-    let is_single = targets.len() == 1;
-    let lines = targets.iter().zip(outcomes).map(|(target, outcome)| match outcome {
-        Err(error) if is_single => format!("{error}; {}", error.remedy()),
-        Err(error) => format!("topic {}: {error}; {}", target.topic, error.remedy()),
-        Ok(receipt) => format!("topic {}: stored as {}", target.topic, receipt.message_id),
-    });
-    Err(PublishError::Send(lines.collect()))
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::trace::TraceContext;
 use crate::rocketmq::{Delay, Message};
-use crate::worker_config::binding::BindingConfig;
+use crate::worker_config::binding::{BindingConfig, DataEncoding};
 
 /// The key of Dapr's page for the topics of one request, separated by commas.
 pub const TOPICS: &str = "topics";
@@ -22,7 +23,10 @@ pub const DELAY_LEVEL: &str = "rocketmq-delay-level";
 /// When the message is to be delivered: milliseconds since the Unix epoch or RFC 3339 (RocketMQ 5).
 pub const DELIVERY_TIME: &str = "rocketmq-delivery-time";
 
-const KNOWN: [&str; 6] = [TOPIC, TAG, KEY, SHARDING_KEY, DELAY_LEVEL, DELIVERY_TIME];
+/// How `data` becomes the body of the message: json, text or base64; the binding's own choice without it.
+pub const DATA_ENCODING: &str = "rocketmq-data-encoding";
+
+const KNOWN: [&str; 7] = [TOPIC, TAG, KEY, SHARDING_KEY, DELAY_LEVEL, DELIVERY_TIME, DATA_ENCODING];
 /// Topics of one request, the same bound as the binding's own list has.
 const MAX_TOPICS: usize = 1_000;
 
@@ -34,7 +38,9 @@ pub struct Publication {
     keys: Vec<String>,
     sharding_key: Option<String>,
     delay: Option<Delay>,
-    traceparent: Option<String>,
+    trace: TraceContext,
+    /// How `data` becomes the body; none leaves it to the binding.
+    pub encoding: Option<DataEncoding>,
 }
 
 /// A topic to publish to.
@@ -70,6 +76,17 @@ pub enum Invalid {
         /// Its expression.
         expression: String,
     },
+    /// The body should be base64 and is not.
+    #[error(
+        "data is no base64: {0}; send a JSON string with standard base64, or metadata \"{DATA_ENCODING}\": \"json\" to store \
+         data as it is"
+    )]
+    Base64(String),
+    /// An acknowledgement names nothing.
+    #[error(
+        "no receipts: send data {{\"receipts\": [\"…\"]}} with those that read has given, or metadata \"receipts\""
+    )]
+    NoReceipts,
 }
 
 impl Publication {
@@ -78,7 +95,7 @@ impl Publication {
     ///
     /// # Errors
     /// An unknown `rocketmq-` key, or a value that cannot be used.
-    pub fn parse(metadata: &BTreeMap<String, String>, traceparent: Option<String>) -> Result<Self, Invalid> {
+    pub fn parse(metadata: &BTreeMap<String, String>, trace: TraceContext) -> Result<Self, Invalid> {
         if let Some((key, value)) =
             metadata.iter().find(|(key, _)| key.starts_with("rocketmq-") && !KNOWN.contains(&key.as_str()))
         {
@@ -96,8 +113,15 @@ impl Publication {
             keys: get(KEY).map(|keys| keys.split_whitespace().map(str::to_owned).collect()).unwrap_or_default(),
             sharding_key: get(SHARDING_KEY).map(str::to_owned),
             delay: parse_delay(get(DELAY_LEVEL), get(DELIVERY_TIME))?,
-            traceparent,
+            trace,
+            encoding: get(DATA_ENCODING).map(parse_encoding).transpose()?,
         })
+    }
+
+    /// A publication to the binding's own topics.
+    #[must_use]
+    pub fn traced(trace: TraceContext) -> Self {
+        Self { trace, ..Self::default() }
     }
 
     /// The topics to publish to: the request's, else the binding's.
@@ -128,9 +152,7 @@ impl Publication {
         message.keys.clone_from(&self.keys);
         message.sharding_key.clone_from(&self.sharding_key);
         message.delay.clone_from(&self.delay);
-        if let Some(traceparent) = &self.traceparent {
-            message.properties.insert("traceparent".to_owned(), traceparent.clone());
-        }
+        self.trace.store(&mut message.properties);
         message
     }
 }
@@ -180,6 +202,15 @@ fn parse_delay(level: Option<&str>, time: Option<&str>) -> Result<Option<Delay>,
     }
 }
 
+fn parse_encoding(text: &str) -> Result<DataEncoding, Invalid> {
+    match text.to_ascii_lowercase().as_str() {
+        "json" => Ok(DataEncoding::Json),
+        "text" => Ok(DataEncoding::Text),
+        "base64" => Ok(DataEncoding::Base64),
+        _ => Err(invalid(DATA_ENCODING, text, "send json, text or base64".to_owned())),
+    }
+}
+
 fn invalid(key: &str, value: &str, why: String) -> Invalid {
     Invalid::Metadata { key: key.to_owned(), value: value.to_owned(), why }
 }
@@ -192,7 +223,7 @@ mod tests {
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Publication, Invalid> {
         let metadata = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Publication::parse(&metadata, None)
+        Publication::parse(&metadata, TraceContext::default())
     }
 
     fn binding(topics: &[(&str, Option<&str>)]) -> BindingConfig {
@@ -242,6 +273,8 @@ mod tests {
         let error = parse(&[("rocketmq-tags", "x")]).unwrap_err().to_string();
         assert!(error.contains("rocketmq-tags") && error.contains("rocketmq-tag,"), "{error}");
         assert!(parse(&[("ttlInSeconds", "5")]).is_ok());
+        assert_eq!(parse(&[(DATA_ENCODING, "Base64")]).unwrap().encoding, Some(DataEncoding::Base64));
+        assert!(parse(&[(DATA_ENCODING, "hex")]).unwrap_err().to_string().contains("json, text or base64"));
     }
 
     #[test]

@@ -5,12 +5,18 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::invoke::{Failed, TopicResult};
+
+/// Why a call of a binding failed, in daprd's words.
+pub const INVOKE_FAILED: &str = "ERR_INVOKE_OUTPUT_BINDING";
+
 /// An error in daprd's shape: `{"errorCode":"…","message":"…"}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    topics: Vec<TopicResult>,
 }
 
 #[derive(Serialize)]
@@ -18,6 +24,16 @@ pub struct ApiError {
 struct Body<'a> {
     error_code: &'static str,
     message: &'a str,
+    /// What became of each topic, when there were several: ours, daprd has no such thing.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    topics: &'a [TopicResult],
+}
+
+impl From<Failed> for ApiError {
+    fn from(failed: Failed) -> Self {
+        let Failed { message, topics } = failed;
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: INVOKE_FAILED, message, topics }
+    }
 }
 
 impl ApiError {
@@ -25,7 +41,7 @@ impl ApiError {
     #[must_use]
     pub fn malformed(why: impl std::fmt::Display) -> Self {
         let message = format!("failed deserializing HTTP body: {why}");
-        Self { status: StatusCode::BAD_REQUEST, code: "ERR_MALFORMED_REQUEST", message }
+        Self { status: StatusCode::BAD_REQUEST, code: "ERR_MALFORMED_REQUEST", message, topics: Vec::new() }
     }
 
     /// The body is larger than `limit` bytes.
@@ -37,19 +53,17 @@ impl ApiError {
         ))
     }
 
-    /// The binding could not be invoked.
-    #[must_use]
-    pub fn invoke(binding: &str, why: impl std::fmt::Display) -> Self {
-        let message = format!("error invoking output binding {binding}: {why}");
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "ERR_INVOKE_OUTPUT_BINDING", message }
-    }
-
     /// No such path or method. daprd takes such a request for a service invocation and says so.
     #[must_use]
     pub fn not_found() -> Self {
         let message = "failed getting app id either from the URL path or the header dapr-app-id; \
                        this worker serves POST and PUT /v1.0/bindings/{name}, and GET /v1.0/healthz and /v1.0/metadata";
-        Self { status: StatusCode::NOT_FOUND, code: "ERR_DIRECT_INVOKE", message: message.to_owned() }
+        Self {
+            status: StatusCode::NOT_FOUND,
+            code: "ERR_DIRECT_INVOKE",
+            message: message.to_owned(),
+            topics: Vec::new(),
+        }
     }
 
     /// The status.
@@ -61,7 +75,8 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&Body { error_code: self.code, message: &self.message }).unwrap_or_default();
+        let body = serde_json::to_vec(&Body { error_code: self.code, message: &self.message, topics: &self.topics })
+            .unwrap_or_default();
         (self.status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
     }
 }

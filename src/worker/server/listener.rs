@@ -18,6 +18,8 @@ use tokio::time::{Instant, Sleep};
 pub const MAX_CONNECTIONS: usize = 4_096;
 /// Longest time without a byte in either direction. Longer than any answer takes: a publication gives up before.
 pub const IDLE: Duration = Duration::from_secs(120);
+/// The same for gRPC, whose clients keep a connection that they do not use.
+pub const GRPC_IDLE: Duration = Duration::from_secs(30 * 60);
 /// The deadline is moved at most this often, so that a busy connection does not work on timers.
 const STEP: Duration = Duration::from_secs(1);
 

@@ -122,6 +122,8 @@ fn an_input_has_no_service() {
     assert!(input["service"].is_null());
     let ports = output(json!({"api": {"httpPort": 4000}}))["service"]["spec"]["ports"].clone();
     assert_eq!((&ports[0]["port"], &ports[0]["targetPort"]), (&json!(4000), &json!("http")));
+    assert_eq!((&ports[1]["port"], &ports[1]["targetPort"]), (&json!(50001), &json!("grpc")));
+    assert_eq!(ports[1]["appProtocol"], "kubernetes.io/h2c");
 }
 
 #[test]

@@ -1,0 +1,87 @@
+"""An application of the Dapr SDK for Python: it publishes to the binding "rmq" and receives what comes back.
+
+The SDK finds the worker by DAPR_GRPC_ENDPOINT and DAPR_HTTP_ENDPOINT; APP_PORT is where the application listens. What it
+sees is printed, a JSON object a line; it ends when its standard input does.
+"""
+
+import json
+import os
+import sys
+import threading
+
+import grpc
+from dapr.clients import DaprClient
+from dapr.clients.exceptions import DaprGrpcError
+from dapr.ext.grpc import App, BindingRequest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+printing = threading.Lock()
+seen = set()
+app = App()
+
+
+def say(call, **result):
+    with printing:
+        print(json.dumps({"call": call, **result}), flush=True)
+
+
+@app.binding("rmq")
+def receive(request: BindingRequest):
+    body = request.data.decode("latin-1")
+    trace = dict(request.metadata).get("traceparent", "")
+    say("received", body=body, trace=trace if isinstance(trace, str) else trace[0])
+    if body == "again" and body not in seen:
+        seen.add(body)
+        raise ValueError("not yet")
+
+
+def error_of(call):
+    try:
+        call()
+    except DaprGrpcError as error:
+        info = error.status_details().error_info or {}
+        return {"code": error.code().name, "message": error.details(), "info": info}
+    except grpc.RpcError as error:
+        return {"code": error.code().name, "message": error.details()}
+    return {"code": "OK", "message": ""}
+
+
+def with_the_sdk():
+    with DaprClient() as client:
+        metadata = {"rocketmq-tag": "blue", "rocketmq-key": "k1"}
+        answer = client.invoke_binding("rmq", "create", b"\x00\xff bytes", metadata)
+        say("create", data=answer.data.decode(), metadata=dict(answer.binding_metadata))
+        client.invoke_binding("rmq", "create", "again")
+        say("unknown", **error_of(lambda: client.invoke_binding("nope", "create", "x")))
+        say("operation", **error_of(lambda: client.invoke_binding("rmq", "list", "x")))
+        say("large", **error_of(lambda: client.invoke_binding("rmq", "create", b"z" * (4 << 20))))
+        say("state", **error_of(lambda: client.get_state("store", "key")))
+        client.set_metadata("colour", "blue")
+        seen_metadata = client.get_metadata()
+        components = [[c.name, c.type, c.version, list(c.capabilities)] for c in seen_metadata.registered_components]
+        say("metadata", id=seen_metadata.application_id, components=components, extended=dict(seen_metadata.extended_metadata))
+
+
+def with_grpc_alone():
+    with grpc.insecure_channel(os.environ["DAPR_GRPC_ENDPOINT"]) as channel:
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=""))
+        say("health", status=health_pb2.HealthCheckResponse.ServingStatus.Name(health.status))
+        questions = [
+            reflection_pb2.ServerReflectionRequest(list_services=""),
+            reflection_pb2.ServerReflectionRequest(file_containing_symbol="dapr.proto.runtime.v1.Dapr"),
+        ]
+        answers = list(reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter(questions)))
+        services = [service.name for service in answers[0].list_services_response.service]
+        say("reflection", services=sorted(services), files=len(answers[1].file_descriptor_response.file_descriptor_proto))
+
+
+threading.Thread(target=lambda: app.run(int(os.environ["APP_PORT"])), daemon=True).start()
+try:
+    with_the_sdk()
+    with_grpc_alone()
+    say("done")
+except Exception as error:
+    say("failed", error=repr(error))
+sys.stdin.read()
+os._exit(0)
