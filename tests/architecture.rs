@@ -273,6 +273,26 @@ fn files_have_one_subject() {
     report(&violations);
 }
 
+/// `file::function` in the page on Dapr names a test.
+#[test]
+fn every_proof_of_the_page_on_dapr_is_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/dapr-compatibility.md")).unwrap();
+    let quoted = page.split('`').skip(1).step_by(2).filter_map(|text| text.split_once("::"));
+    let quoted = quoted.filter(|(file, _)| !file.is_empty());
+    let (mut count, mut missing) = (0, Vec::new());
+    for (file, function) in quoted {
+        let candidates = [format!("tests/{file}.rs"), format!("tests/{file}/main.rs")];
+        let text = candidates.iter().find_map(|path| fs::read_to_string(root.join(path)).ok()).unwrap_or_default();
+        count += 1;
+        if !text.contains(&format!("\nasync fn {function}(")) {
+            missing.push(format!("{file}::{function}"));
+        }
+    }
+    assert!(count > 20, "only {count} proofs were found");
+    report(&missing);
+}
+
 #[test]
 fn the_checks_find_what_they_look_for() {
     assert!(names("use crate::worker::pipeline;", "crate::worker"));

@@ -18,7 +18,7 @@ fn generated_files_agree_with_the_schema() {
 
     let mut config = Config::new();
     // Bodies are shared, not copied, between a request and a message.
-    config.bytes(["."]);
+    config.bytes(["."]).btree_map(["."]);
     let own = schema.file.iter().find(|file| file.name() == "dapr.proto").unwrap().clone();
     let module = Module::from_protobuf_package_name(own.package());
     let code = config.generate(vec![(module.clone(), own)]).unwrap().remove(&module).unwrap();

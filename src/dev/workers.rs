@@ -71,7 +71,8 @@ impl Workers {
             let api =
                 worker.api_address().map(|address| format!("{subject}: POST http://{address}/v1.0/bindings/{name}"));
             let admin = format!("{subject}: http://{}/status and /metrics", worker.admin_address());
-            api.into_iter().chain([admin])
+            let grpc = worker.grpc_address().map(|address| format!("{subject}: Dapr's gRPC API at {address}"));
+            api.into_iter().chain(grpc).chain([admin])
         });
         lines.collect()
     }

@@ -27,7 +27,7 @@ use super::super::grpc::status::with_reason;
 use super::super::grpc::{DAPR, GET_METADATA, INVOKE_BINDING, SCHEMA, SET_METADATA};
 use super::api::{Api, Metadata};
 use super::error::INVOKE_FAILED;
-use super::invoke::{Call, Failed, TopicResult};
+use super::invoke::{Call, Failed, METADATA, TopicResult};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/{*method}";
@@ -96,7 +96,8 @@ async fn invoke(api: &Api, request: Request) -> Result<InvokeBindingResponse, St
     let trace = trace(&headers).or(|| TraceContext::from_properties(&metadata));
     let call = Call { name: &name, operation: &operation, metadata: &metadata, data: Data::Raw(data), trace };
     let answer = api.invoke(call).await?;
-    let metadata = answer.metadata.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let metadata = answer.metadata.into_iter();
+    let metadata = metadata.map(|(name, value)| (name.trim_start_matches(METADATA).to_owned(), value));
     Ok(InvokeBindingResponse { data: answer.data, metadata: metadata.collect() })
 }
 

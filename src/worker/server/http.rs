@@ -150,10 +150,9 @@ fn answered(answer: Answer) -> Response {
     headers.reserve(3 + answer.metadata.len());
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(CONTENT_LENGTH, length.into());
-    for (key, value) in answer.metadata {
-        let name = HeaderName::from_bytes(format!("metadata.{key}").as_bytes());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
-            headers.insert(name, value);
+    for (name, value) in answer.metadata {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
         }
     }
     response

@@ -16,6 +16,12 @@ use crate::rocketmq::ReceivedMessage;
 
 /// What a binding can be asked for.
 const OPERATIONS: &str = "create read ack";
+/// What the names of an answer's metadata begin with, as Dapr's headers do.
+pub const METADATA: &str = "metadata.";
+const MESSAGE_ID: &str = "metadata.rocketmq-message-id";
+const BROKER_NAME: &str = "metadata.rocketmq-broker-name";
+const QUEUE_ID: &str = "metadata.rocketmq-queue-id";
+const QUEUE_OFFSET: &str = "metadata.rocketmq-queue-offset";
 /// Message ids that fit into the metadata of an answer, which are headers over HTTP.
 const MAX_LISTED_IDS: usize = 64;
 
@@ -39,7 +45,7 @@ pub struct Call<'a> {
 pub struct Answer {
     /// JSON, or nothing.
     pub data: Bytes,
-    /// What is said about it.
+    /// What is said about it; the names begin with [`METADATA`].
     pub metadata: Vec<(&'static str, String)>,
 }
 
@@ -153,12 +159,12 @@ fn answer(name: &str, outcomes: Vec<TopicOutcome>) -> Result<Answer, Failed> {
         outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()).map(|receipt| receipt.message_id.as_str());
     let mut metadata = Vec::with_capacity(4);
     if outcomes.len() <= MAX_LISTED_IDS {
-        metadata.push(("rocketmq-message-id", ids.collect::<Vec<_>>().join(",")));
+        metadata.push((MESSAGE_ID, ids.collect::<Vec<_>>().join(",")));
     }
     if let [(_, Ok(receipt))] = outcomes.as_slice() {
-        metadata.push(("rocketmq-broker-name", receipt.broker_name.clone()));
-        metadata.push(("rocketmq-queue-id", receipt.queue_id.to_string()));
-        metadata.push(("rocketmq-queue-offset", receipt.queue_offset.to_string()));
+        metadata.push((BROKER_NAME, receipt.broker_name.clone()));
+        metadata.push((QUEUE_ID, receipt.queue_id.to_string()));
+        metadata.push((QUEUE_OFFSET, receipt.queue_offset.to_string()));
         return Ok(Answer { data: Bytes::new(), metadata });
     }
     let topics: Vec<_> = outcomes.into_iter().map(topic_result).collect();

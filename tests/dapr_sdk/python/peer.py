@@ -13,8 +13,10 @@ import grpc
 from dapr.clients import DaprClient
 from dapr.clients.exceptions import DaprGrpcError
 from dapr.ext.grpc import App, BindingRequest
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_status import rpc_status
 
 printing = threading.Lock()
 seen = set()
@@ -40,10 +42,14 @@ def error_of(call):
     try:
         call()
     except DaprGrpcError as error:
-        info = error.status_details().error_info or {}
-        return {"code": error.code().name, "message": error.details(), "info": info}
-    except grpc.RpcError as error:
         return {"code": error.code().name, "message": error.details()}
+    except grpc.RpcError as error:
+        info = error_details_pb2.ErrorInfo()
+        status = rpc_status.from_call(error)
+        for detail in status.details if status else []:
+            detail.Unpack(info)
+        info = {"reason": info.reason, "domain": info.domain}
+        return {"code": error.code().name, "message": error.details(), "info": info}
     return {"code": "OK", "message": ""}
 
 
