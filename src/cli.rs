@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminServer, Readiness};
 use crate::controller::Settings;
+use crate::convert::app::Address;
 use crate::dev::broker::JavaBroker;
 use crate::dev::{self, table};
 use crate::metrics::Metrics;
 use crate::telemetry::{self, LogFormat};
 use crate::worker_config::report::TestResult;
-use crate::{api, controller, shutdown, worker};
+use crate::{api, controller, convert, shutdown, worker};
 
 /// Moves messages in and out of Apache RocketMQ: a Kubernetes operator and its workers.
 #[derive(Debug, Parser)]
@@ -44,6 +45,8 @@ enum Command {
     Dev(DevArgs),
     /// Test the connection that manifests describe.
     Test(TestArgs),
+    /// Convert Dapr components of type bindings.rocketmq to manifests of this operator.
+    Convert(ConvertArgs),
     /// Print the custom resource definitions.
     Crds(CrdsArgs),
 }
@@ -153,6 +156,31 @@ enum OutputFormat {
 }
 
 #[derive(Debug, Args)]
+struct ConvertArgs {
+    /// File or folder with Dapr components, - for standard input; may be given several times. Secrets go through; Deployments
+    /// and Services in them tell where the app listens.
+    #[arg(short = 'f', long = "file", env = "CONVERT_FILES", value_delimiter = ',', required = true)]
+    files: Vec<PathBuf>,
+    /// Where the app of an input listens: SERVICE:PORT or a URL, instead of what the files say.
+    #[arg(long, env = "CONVERT_APP")]
+    app: Option<Address>,
+    /// Protocol of the app, instead of what the files say.
+    #[arg(long, env = "CONVERT_APP_PROTOCOL", value_enum)]
+    app_protocol: Option<Protocol>,
+    /// Write the report of what changes into this Markdown file instead of standard error.
+    #[arg(long, env = "CONVERT_REPORT")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    /// A POST for each message.
+    Http,
+    /// Dapr's AppCallback.
+    Grpc,
+}
+
+#[derive(Debug, Args)]
 struct CrdsArgs {
     /// Only this kind, by any of its names.
     #[arg(env = "CRDS_KIND")]
@@ -179,12 +207,15 @@ impl Cli {
     }
 
     fn dispatch(self) -> Result<ExitCode, Failure> {
-        let is_interactive = matches!(self.command, Command::Dev(_) | Command::Test(_) | Command::Crds(_));
+        let is_interactive =
+            matches!(self.command, Command::Dev(_) | Command::Test(_) | Command::Convert(_) | Command::Crds(_));
         let default_log = if is_interactive { "warn" } else { telemetry::DEFAULT_FILTER };
         telemetry::init(self.log.as_deref().unwrap_or(default_log), self.log_format)
             .map_err(|error| error.to_string())?;
-        if let Command::Crds(args) = &self.command {
-            return print_crds(args);
+        match &self.command {
+            Command::Crds(args) => return print_crds(args),
+            Command::Convert(args) => return print_converted(args),
+            _ => {}
         }
         let runtime = build_runtime(self.threads)?;
         let outcome = runtime.block_on(run_command(self.command));
@@ -208,6 +239,7 @@ async fn run_command(command: Command) -> Result<ExitCode, Failure> {
         Command::Worker(args) => run_worker(&args, token).await?,
         Command::Dev(args) => dev::run(args.into(), token).await.map_err(|error| error.to_string())?,
         Command::Test(args) => return run_test(args).await,
+        Command::Convert(args) => return print_converted(&args),
         Command::Crds(args) => return print_crds(&args),
     }
     Ok(ExitCode::SUCCESS)
@@ -253,6 +285,22 @@ async fn run_test(args: TestArgs) -> Result<ExitCode, Failure> {
     }
     let has_failed = report.items.iter().any(|item| item.result == TestResult::Failed);
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn print_converted(args: &ConvertArgs) -> Result<ExitCode, Failure> {
+    let options = convert::Options {
+        files: args.files.clone(),
+        app: args.app.clone(),
+        is_grpc_app: args.app_protocol.map(|protocol| protocol == Protocol::Grpc),
+    };
+    let converted = convert::run(&options).map_err(|error| error.to_string())?;
+    match &args.report {
+        Some(path) => std::fs::write(path, converted.report.markdown())
+            .map_err(|error| format!("failed to write {}: {error}", path.display()))?,
+        None => eprint!("{}", converted.report.text()),
+    }
+    print!("{}", converted.manifests);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_crds(args: &CrdsArgs) -> Result<ExitCode, Failure> {

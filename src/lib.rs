@@ -7,12 +7,14 @@
 //! - [`worker`]: the data plane: what runs in a worker pod.
 //! - [`rocketmq`]: the RocketMQ client.
 //! - [`dev`]: runs manifests on one machine without a cluster.
+//! - [`convert`]: makes manifests of Dapr components.
 //! - [`admin`], [`metrics`], [`shutdown`], [`telemetry`], [`cli`]: the process.
 
 pub mod admin;
 pub mod api;
 pub mod cli;
 pub mod controller;
+pub mod convert;
 pub mod dev;
 pub mod metrics;
 pub mod rocketmq;

@@ -178,3 +178,31 @@ fn a_cluster_that_is_not_there_fails_the_test_with_a_remedy() {
     assert_eq!(report["items"][2]["result"], "Failed");
     assert_eq!(report["items"][3]["result"], "Skipped");
 }
+
+#[test]
+fn dapr_components_are_converted_to_manifests_that_pass_the_check() {
+    let samples = format!("{}/config/samples/dapr", env!("CARGO_MANIFEST_DIR"));
+    for (sample, expected) in [("component-page.yaml", "default/name"), ("orders.yaml", "shop/orders")] {
+        let folder = tempfile::tempdir().unwrap();
+        let report = folder.path().join("report.md");
+        let converted = command(&["convert", "-f", &format!("{samples}/{sample}"), "--report"]).arg(&report).output().unwrap();
+        assert!(converted.status.success(), "{sample}: {}", String::from_utf8_lossy(&converted.stderr));
+        let manifests = String::from_utf8(converted.stdout).unwrap();
+        let (is_good, text) = check(&[("converted.yaml", &manifests)]);
+        assert!(is_good && text.contains(&format!("ok: RocketMQBinding {expected}")), "{sample}: {text}\n{manifests}");
+        let report = std::fs::read_to_string(report).unwrap();
+        assert!(report.contains("| to do | `app` |") || sample == "orders.yaml", "{report}");
+        assert!(!report.contains("change-me-please"), "a secret is in the report: {report}");
+    }
+}
+
+#[test]
+fn what_cannot_be_converted_prints_no_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let component = "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {name: a}\nspec: {type: state.redis, version: v1}\n";
+    std::fs::write(folder.path().join("a.yaml"), component).unwrap();
+    let output = run(folder.path(), &["convert", "-f", "a.yaml"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{text}");
+    assert!(text.contains("\"state.redis\" is no RocketMQ binding"), "{text}");
+}

@@ -34,6 +34,20 @@ pub enum Error {
     /// Nothing that could run.
     #[error("the manifests hold nothing to run; give at least one RocketMQBinding or RocketMQConnection with -f")]
     NothingToRun,
+    /// `convert` was given no component that it knows.
+    #[error("no Dapr component of type bindings.rocketmq was given with -f{}", .left_out.iter().map(|line| format!("\nleft out: {line}")).collect::<String>())]
+    NothingToConvert {
+        /// What was given instead.
+        left_out: Vec<String>,
+    },
+    /// A manifest cannot be written as YAML.
+    #[error("failed to write {subject} as YAML: {why}")]
+    Render {
+        /// Kind and name.
+        subject: String,
+        /// What the serialiser said.
+        why: String,
+    },
     /// Several connections, and none was chosen.
     #[error("the manifests hold {count} things to test; choose one with --name: {names}")]
     Ambiguous {
