@@ -185,6 +185,22 @@ def measure_backlogs(results, number):
             note(results, case, side, result)
 
 
+def measure_cold_start(results, number):
+    """From the start of the process to the first message at the application, with a message that waits."""
+    for side in SIDES if number % 2 else SIDES[::-1]:
+        topic = f"cold-{side}-{int(time.time())}"
+        load("broker", "-address", os.environ["BROKER"], "-topic", topic, "-n", 4, "-c", 4, "-queues", 4, "-size", SIZE)
+        time.sleep(1)
+        port = free_port()
+        sink = subprocess.Popen([os.environ["LOAD"], "sink", "-http", str(port), "-n", "1"], stdout=subprocess.PIPE, text=True)
+        until(lambda: listens(port), "the sink did not listen")
+        began = time.monotonic()
+        process, _, _ = START[side](f"{side}-cold", topic, "input", port)
+        sink.communicate()
+        note(results, "cold start", side, {"seconds": time.monotonic() - began})
+        process.stop()
+
+
 def total_cpu(pid):
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -205,7 +221,7 @@ def measure_broker(results):
 def note(results, case, side, result):
     result["load"] = float(open("/proc/loadavg").read().split()[0])
     results.setdefault(case, {}).setdefault(side, []).append(result)
-    figures = ", ".join(f"{key} {value}" for key, value in result.items() if key in ("per_second", "p99_ms", "cpu_per_100k", "rss_mib", "failed"))
+    figures = ", ".join(f"{key} {value}" for key, value in result.items() if key in ("per_second", "seconds", "p99_ms", "cpu_per_100k", "rss_mib", "failed"))
     say(f"{case}: {side}: {figures}")
 
 
@@ -259,6 +275,10 @@ def memory(results):
     if idle:
         verdict = "yes" if idle["ours"] <= IDLE_BAR else "**no**"
         lines.append(f"- RSS of an idle output: daprd {idle['daprd']:.0f} MiB, worker {idle['ours']:.1f} MiB (asked: at most {IDLE_BAR}: {verdict}).")
+    cold = {side: median(runs, "seconds") for side, runs in results.get("cold start", {}).items()}
+    if cold:
+        lines.append(f"- From the start of the process to the first of 4 waiting messages at the application, a new consumer group: daprd {cold['daprd']:.2f} s, "
+                     f"worker {cold['ours']:.2f} s (asked: at most 1 s and one rebalance).")
     peaks = {side: max((run["rss_mib"] for case in BARS for run in results.get(case, {}).get(side, [])), default=0) for side in SIDES}
     verdict = "yes" if peaks["ours"] <= LOAD_BAR else "**no**"
     lines.append(f"- Highest RSS under load: daprd {peaks['daprd']:.0f} MiB, worker {peaks['ours']:.1f} MiB (asked: at most {LOAD_BAR}: {verdict}).")
@@ -303,6 +323,7 @@ def main():
         if not os.environ["CASES"]:
             measure_broker(results)
             measure_idle(results, number_)
+            measure_cold_start(results, number_)
         measure_creates(results, number_)
         measure_backlogs(results, number_)
         (RESULTS / "results.json").write_text(json.dumps(results))

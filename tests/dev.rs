@@ -185,7 +185,8 @@ fn dapr_components_are_converted_to_manifests_that_pass_the_check() {
     for (sample, expected) in [("component-page.yaml", "default/name"), ("orders.yaml", "shop/orders")] {
         let folder = tempfile::tempdir().unwrap();
         let report = folder.path().join("report.md");
-        let converted = command(&["convert", "-f", &format!("{samples}/{sample}"), "--report"]).arg(&report).output().unwrap();
+        let converted =
+            command(&["convert", "-f", &format!("{samples}/{sample}"), "--report"]).arg(&report).output().unwrap();
         assert!(converted.status.success(), "{sample}: {}", String::from_utf8_lossy(&converted.stderr));
         let manifests = String::from_utf8(converted.stdout).unwrap();
         let (is_good, text) = check(&[("converted.yaml", &manifests)]);
@@ -199,7 +200,8 @@ fn dapr_components_are_converted_to_manifests_that_pass_the_check() {
 #[test]
 fn what_cannot_be_converted_prints_no_manifest() {
     let folder = tempfile::tempdir().unwrap();
-    let component = "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {name: a}\nspec: {type: state.redis, version: v1}\n";
+    let component =
+        "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {name: a}\nspec: {type: state.redis, version: v1}\n";
     std::fs::write(folder.path().join("a.yaml"), component).unwrap();
     let output = run(folder.path(), &["convert", "-f", "a.yaml"]);
     let text = String::from_utf8_lossy(&output.stderr);
