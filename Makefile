@@ -47,6 +47,18 @@ conformance: ## Test against RocketMQ 4.9 and 5.x: plain, acl, tls
 e2e: ## Test image and chart in a cluster (USE_EXISTING_CLUSTER=true: the current kubeconfig)
 	hack/test.sh e2e
 
+.PHONY: bench
+bench: ## Run every benchmark; writes docs/benchmarks.md
+	for script in hack/bench-*.sh; do "$$script"; done
+
+.PHONY: bench-binding
+bench-binding: ## Compare the binding worker with Dapr's sidecar on one broker (builds daprd once)
+	hack/bench-binding.sh
+
+.PHONY: bench-operator
+bench-operator: ## Measure the operator with 100 bindings on the test control plane
+	hack/bench-operator.sh
+
 .PHONY: crds
 crds: ## Generate crds/ from the types in src/api
 	cargo run --quiet --locked -- crds --output crds

@@ -93,9 +93,21 @@ async fn the_api_server_accepts_what_the_charts_render() {
 #[tokio::test]
 async fn the_api_server_accepts_the_kustomize_configuration() {
     with_definitions().await;
-    for folder in ["config/default", "config/namespaced", "config/crd", "config/samples"] {
+    for folder in ["config/default", "config/namespaced", "config/crd", "config/samples", "config/samples/sidecar"] {
         kubectl_dry_run(&kustomize(folder), folder);
     }
+}
+
+#[test]
+fn the_sidecar_component_adds_a_native_sidecar() {
+    let deployment = &of_kind(&kustomize("config/samples/sidecar"), "Deployment")[0];
+    let pod = &deployment["spec"]["template"]["spec"];
+    let sidecar = &pod["initContainers"][0];
+    assert_eq!((&sidecar["name"], &sidecar["restartPolicy"]), (&json!("rocketmq-connector"), &json!("Always")));
+    assert_eq!(sidecar["image"], "registry.example.com/rocketmq-connector:0.1.0");
+    let config = pod["volumes"][0]["configMap"]["name"].as_str().unwrap();
+    assert!(config.starts_with("rocketmq-connector-sidecar-"), "pods do not roll when {config} changes");
+    assert_eq!(pod["containers"][0]["name"], "app");
 }
 
 #[tokio::test]
