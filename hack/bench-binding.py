@@ -107,9 +107,6 @@ def ours(name, topic, direction, app_port=None, protocol="http"):
         binding["input"] = {"appUrl": f"{protocol}://127.0.0.1:{app_port}", "protocol": protocol, "path": "/bench", "maxConcurrency": 20,
                             "timeoutMillis": 30000, "batchSize": 32, "ordered": False, "startFrom": "first",
                             "redelivery": {"maxAttempts": 16, "backoff": "brokerLevels"}}
-    if not has_grpc():
-        binding.get("output", {}).pop("grpcPort", None)
-        binding.get("input", {}).pop("protocol", None)
     identity = {"kind": "RocketMQBinding", "namespace": "bench", "name": "bench", "generation": 1}
     config = {"version": 1, "identity": identity, "admin": {"host": "127.0.0.1", "port": admin_port}, "role": {"binding": binding}}
     file = RESULTS / f"{name}.json"
@@ -120,17 +117,13 @@ def ours(name, topic, direction, app_port=None, protocol="http"):
     return process, http_port, grpc_port
 
 
-def has_grpc():
-    return "grpc_port" in pathlib.Path("src/worker_config/binding.rs").read_text()
-
-
 START = {"daprd": daprd, "ours": ours}
 
 
 def create_cases():
     cases = [("HTTP create, 1 caller", "http", 1), ("HTTP create, 16 callers", "http", 16),
              ("HTTP create, 64 callers", "http", 64), ("HTTP create, 256 callers", "http", 256)]
-    return cases + ([("gRPC create, 64 callers", "grpc", 64)] if has_grpc() else [])
+    return cases + [("gRPC create, 64 callers", "grpc", 64)]
 
 
 def is_wanted(case):
@@ -162,8 +155,7 @@ def measure_idle(results, number):
 
 
 def measure_backlogs(results, number):
-    kinds = [("backlog to an HTTP app", "http")] + ([("backlog to a gRPC app", "grpc")] if has_grpc() else [])
-    for case, protocol in kinds:
+    for case, protocol in (("backlog to an HTTP app", "http"), ("backlog to a gRPC app", "grpc")):
         if not is_wanted(case):
             continue
         for side in SIDES if number % 2 else SIDES[::-1]:

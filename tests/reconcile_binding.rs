@@ -450,3 +450,63 @@ async fn worker_pod(world: &World, binding: &str) {
     let status = json!({"status": {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}});
     world.api::<Pod>().patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
 }
+
+#[tokio::test]
+async fn bindings_of_one_group_with_other_topics_are_told() {
+    let world = World::new("group").await;
+    let operator = world.operator();
+    let input = |topics: serde_json::Value| json!({"direction": "Input", "consumerGroup": "shop", "topics": topics, "app": {"url": "http://app:8080"}});
+    world.binding("one", input(json!(["orders", "payments||card"]))).await;
+    world.condition::<RocketMQBinding>("one", "SubscriptionConsistent", "True", "Consistent").await;
+    world.binding("two", input(json!(["orders||paid"]))).await;
+
+    let type_ = "SubscriptionConsistent";
+    let two = world.condition::<RocketMQBinding>("two", type_, "False", "SubscriptionConflict").await;
+    let expected = format!("RocketMQBinding {}/one is in the consumer group \"shop\"", world.namespace);
+    assert!(two.message.contains(&expected), "{}", two.message);
+    assert!(
+        two.message.contains("topic orders with \"paid\" here and \"*\" there, topic payments only there"),
+        "{}",
+        two.message
+    );
+    let one = world.condition::<RocketMQBinding>("one", type_, "False", "SubscriptionConflict").await;
+    assert!(
+        one.message.contains("topic payments only here") && one.message.contains("consumerGroup"),
+        "{}",
+        one.message
+    );
+
+    world.change::<RocketMQBinding>("two", json!({"spec": {"consumerGroup": "other"}})).await;
+    world.condition::<RocketMQBinding>("two", type_, "True", "Consistent").await;
+    world.condition::<RocketMQBinding>("one", type_, "True", "Consistent").await;
+    operator.stop().await;
+    world.clean_up().await;
+}
+
+#[tokio::test]
+async fn workers_with_another_subscription_start_when_those_before_have_stopped() {
+    let world = World::new("topics").await;
+    let operator = world.operator();
+    let strategy = |deployment: &Deployment| deployment.spec.clone()?.strategy?.type_;
+    let is = |wanted: &'static str| {
+        move |deployment: Option<&Deployment>| deployment.and_then(strategy).as_deref() == Some(wanted)
+    };
+    world.binding("orders", json!({"direction": "Input", "app": {"url": "http://app:8080"}})).await;
+    world.appears::<Deployment>("orders-binding").await;
+    world.until("orders-binding", "be rolled", is("RollingUpdate")).await;
+
+    world.change::<RocketMQBinding>("orders", json!({"spec": {"topics": ["orders", "payments"]}})).await;
+    let recreated = world.until("orders-binding", "be recreated", is("Recreate")).await.unwrap();
+    // Nothing else changes it back before the rollout is over.
+    world.stays("orders-binding", is("Recreate")).await;
+
+    let status = json!({"observedGeneration": recreated.metadata.generation.unwrap() + 5, "replicas": 1, "updatedReplicas": 1,
+        "readyReplicas": 1, "availableReplicas": 1});
+    let api = world.api::<Deployment>();
+    api.patch_status("orders-binding", &PatchParams::default(), &Patch::Merge(&json!({"status": status})))
+        .await
+        .unwrap();
+    world.until("orders-binding", "be rolled again", is("RollingUpdate")).await;
+    operator.stop().await;
+    world.clean_up().await;
+}

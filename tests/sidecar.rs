@@ -48,7 +48,8 @@ fn the_sample_runs_with_addresses_of_this_machine() {
         *path = folder.path().join(name).to_string_lossy().into_owned();
         std::fs::write(&*path, "change-me").unwrap();
     }
-    binding.output.as_mut().unwrap().http_port = api;
+    let output = binding.output.as_mut().unwrap();
+    (output.http_port, output.grpc_port) = (api, 0);
     let file = folder.path().join("worker.json");
     std::fs::write(&file, config.to_json().unwrap()).unwrap();
 

@@ -277,7 +277,8 @@ pub struct RocketMQBindingStatus {
     /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Accepted, ResolvedRefs, Delivering, Paused and, while they apply, Reconciling, Stalled, PlainTextCredential.
+    /// Ready, Accepted, ResolvedRefs, Delivering, SubscriptionConsistent (inputs), Paused and, while they apply, Reconciling,
+    /// Stalled, PlainTextCredential, CredentialsRefused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,

@@ -24,6 +24,8 @@ pub mod types {
     pub const PAUSED: &str = "Paused";
     /// All members of the consumer group subscribe to the same topics and expressions.
     pub const SUBSCRIPTION_CONSISTENT: &str = "SubscriptionConsistent";
+    /// Abnormal when true: changed credentials do not work, and workers go on with the earlier ones.
+    pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
     /// Abnormal when true: a credential stands in the manifest instead of in a Secret.
     pub const PLAIN_TEXT_CREDENTIAL: &str = "PlainTextCredential";
 }
@@ -88,6 +90,14 @@ pub mod reasons {
     pub const TEST_WARNING: &str = "TestWarning";
     /// The newest connection test failed.
     pub const TEST_FAILED: &str = "TestFailed";
+    /// All members of the consumer group that are known subscribe alike.
+    pub const CONSISTENT: &str = "Consistent";
+    /// Another RocketMQBinding of the consumer group subscribes to other topics or with other expressions.
+    pub const SUBSCRIPTION_CONFLICT: &str = "SubscriptionConflict";
+    /// A client that is no RocketMQBinding's subscribes otherwise in the consumer group.
+    pub const FOREIGN_SUBSCRIPTION: &str = "ForeignSubscription";
+    /// Changed credentials do not work.
+    pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
     /// Nothing is being changed.
     pub const SETTLED: &str = "Settled";
     /// The resource is being deleted.

@@ -115,7 +115,7 @@ fn is_warning(condition: &Condition) -> bool {
         return false;
     }
     let abnormal_when = match condition.type_.as_str() {
-        types::PLAIN_TEXT_CREDENTIAL | types::STALLED => "True",
+        types::PLAIN_TEXT_CREDENTIAL | types::CREDENTIALS_REFUSED | types::STALLED => "True",
         types::PAUSED => return false,
         _ => "False",
     };

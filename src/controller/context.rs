@@ -7,6 +7,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource};
 
 use super::backoff::Backoff;
+use super::binding::Subscriptions;
 use super::events::Publisher;
 use super::memory::Memory;
 use super::metrics::Metrics;
@@ -29,6 +30,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// What was applied for each object.
     pub memory: Memory,
+    /// What the bindings of each consumer group subscribe to.
+    pub subscriptions: Subscriptions,
 }
 
 /// Names a custom resource of any kind.

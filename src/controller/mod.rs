@@ -109,6 +109,7 @@ async fn run_term(client: Client, settings: Settings, metrics: Metrics, token: C
         reports: Arc::default(),
         backoff: backoff::Backoff::default(),
         memory: memory::Memory::default(),
+        subscriptions: binding::Subscriptions::new(switchboard.clone()),
         metrics: metrics.clone(),
         client,
         settings,

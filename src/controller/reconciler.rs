@@ -92,6 +92,7 @@ fn main_stream<K: Kind>(
             if let watcher::Event::Delete(object) = event {
                 let key = key_of(object);
                 on_delete.memory.forget(&key);
+                on_delete.subscriptions.remove(&key);
                 on_delete.backoff.reset(&key.to_string());
                 K::announcement(&key).into_iter().for_each(|reference| announce.changed(reference));
             }

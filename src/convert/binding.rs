@@ -344,7 +344,7 @@ impl Conversion<'_> {
             "address of the API",
             "localhost:3500 in the app's pod".to_owned(),
             format!(
-                "the Service {}-binding, port 3500: set DAPR_HTTP_ENDPOINT=http://{}-binding:3500{app}, or run the worker as a \
+                "the Service {}-binding, ports 3500 (HTTP) and 50001 (gRPC): set DAPR_HTTP_ENDPOINT=http://{}-binding:3500{app}, or run the worker as a \
                  sidecar (docs/sidecar.md)",
                 object_name(&name),
                 object_name(&name)

@@ -60,7 +60,7 @@ pub fn plan(resources: &Resources, overrides: &Overrides, folder: &PrivateFolder
         let named = placed.object.spec.connection_ref.as_ref().map(|reference| (key.0.clone(), reference.name.clone()));
         let connection =
             named.and_then(|named| resources.connections.get(&named)).map(|placed| placed.object.spec.clone());
-        let dereferenced = binding::Dereferenced { connection, found: found(resources, &key.0) };
+        let dereferenced = binding::Dereferenced { connection, found: found(resources, &key.0), deployed: None };
         let checked = binding::validate(&placed.object, &dereferenced, &settings).map(|validated| Checked {
             is_stopped: placed.object.spec.state != DesiredState::Running,
             config: binding::build_worker_config(&validated),

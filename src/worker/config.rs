@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, Result};
-use super::report::Reporter;
-use crate::rocketmq::{Client, ClientConfig, Credentials, TlsConfig};
+pub use super::rotation::watch;
+use crate::rocketmq::{ClientConfig, Credentials, TlsConfig};
 use crate::worker_config::connection::{ClusterConfig, CredentialFiles, TlsFiles};
 use crate::worker_config::{Identity, WorkerConfig};
 
@@ -119,36 +118,6 @@ impl TokenFile {
     }
 }
 
-/// Watches the files of a cluster: changed credentials go to `client` at once. Returns when certificate files have changed,
-/// for then the client must be built anew, or when `token` is cancelled.
-pub async fn watch(
-    cluster: &ClusterConfig,
-    client: &Client,
-    reporter: &Reporter,
-    token: &CancellationToken,
-    on_credentials: impl Fn(),
-) {
-    let mut seen = Seen::new(cluster);
-    while token.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
-        match seen.look_again(cluster) {
-            Ok(Change::None) => {}
-            Ok(Change::Credentials(credentials)) => {
-                tracing::info!("credential files changed, the client uses the new ones");
-                client.set_credentials(credentials);
-                on_credentials();
-            }
-            Ok(Change::Certificates) => {
-                tracing::info!("certificate files changed, the client connects again");
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "keeping the credentials and certificates read before");
-                reporter.record_error(error.report());
-            }
-        }
-    }
-}
-
 /// A digest of the content of every file that `cluster` names; none while one cannot be read.
 #[must_use]
 pub fn fingerprint(cluster: &ClusterConfig) -> Option<[u8; 64]> {
@@ -157,25 +126,31 @@ pub fn fingerprint(cluster: &ClusterConfig) -> Option<[u8; 64]> {
     <[u8; 64]>::try_from([credentials, certificates].concat()).ok()
 }
 
-enum Change {
+/// What a look at the mounted files finds.
+pub(super) enum Change {
+    /// Nothing new.
     None,
+    /// Other credentials than before.
     Credentials(Option<Credentials>),
+    /// Other certificates than before.
     Certificates,
 }
 
 /// Digests of what was read last, so that no secret value is kept twice.
-struct Seen {
+pub(super) struct Seen {
     credentials: Option<[u8; 32]>,
     certificates: Option<[u8; 32]>,
 }
 
 impl Seen {
-    fn new(cluster: &ClusterConfig) -> Self {
+    /// What is there now.
+    pub(super) fn new(cluster: &ClusterConfig) -> Self {
         let credentials = read_credentials(cluster).ok().map(|credentials| credentials_digest(credentials.as_ref()));
         Self { credentials, certificates: certificates_digest(cluster).ok() }
     }
 
-    fn look_again(&mut self, cluster: &ClusterConfig) -> Result<Change> {
+    /// Compares with the look before.
+    pub(super) fn look_again(&mut self, cluster: &ClusterConfig) -> Result<Change> {
         let certificates = certificates_digest(cluster)?;
         if self.certificates.replace(certificates) != Some(certificates) {
             return Ok(Change::Certificates);

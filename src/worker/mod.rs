@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod metrics;
 pub mod record;
 pub mod report;
+mod rotation;
 pub mod server;
 pub mod sink;
 

@@ -53,6 +53,7 @@ impl Reporter {
             binding: None,
             connection: None,
             last_error: None,
+            warnings: Vec::new(),
         };
         let report = Mutex::new(Tracked { report, is_stale: false, revised_at: Instant::now() });
         Self { shared: Arc::new(Shared { report, revision: watch::Sender::new(1) }) }
@@ -97,6 +98,24 @@ impl Reporter {
         if is_news {
             self.revise(&mut tracked);
         }
+    }
+
+    /// Sets, or takes back, the warning of a reason. The same words again are no news.
+    pub fn set_warning(&self, reason: &str, warning: Option<ReportedError>) {
+        let mut tracked = self.lock();
+        let warnings = &mut tracked.report.warnings;
+        let before = warnings.iter().position(|known| known.reason == reason);
+        let is_same = match (before, &warning) {
+            (None, None) => true,
+            (Some(index), Some(warning)) => warnings[index].message == warning.message,
+            _ => false,
+        };
+        if is_same {
+            return;
+        }
+        warnings.retain(|known| known.reason != reason);
+        warnings.extend(warning);
+        self.revise(&mut tracked);
     }
 
     /// Replaces the counters of a binding; the revision follows in [`COUNTER_INTERVAL`].
@@ -192,6 +211,20 @@ mod tests {
         let report = reporter.wait_for_news(2, Duration::from_millis(50)).await;
         assert_eq!((report.revision, report.last_error.unwrap().message), (2, "second".to_owned()));
         assert_eq!(report.binding.unwrap().messages_in, 5);
+    }
+
+    #[tokio::test]
+    async fn a_warning_is_news_once_and_goes_again() {
+        let reporter = reporter();
+        reporter.set_warning("A", None);
+        reporter.set_warning("A", Some(reported("A", "first", "do")));
+        reporter.set_warning("B", Some(reported("B", "other", "do")));
+        reporter.set_warning("A", Some(reported("A", "first", "do")));
+        let report = reporter.current();
+        assert_eq!((report.revision, report.warnings.len(), report.state), (3, 2, WorkerState::Starting));
+        reporter.set_warning("A", None);
+        let reasons: Vec<_> = reporter.current().warnings.into_iter().map(|warning| warning.reason).collect();
+        assert_eq!(reasons, ["B"]);
     }
 
     #[tokio::test]

@@ -35,6 +35,17 @@ pub struct WorkerReport {
     /// The newest failure, kept after it has passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<ReportedError>,
+    /// What does not keep the worker from working and should be looked at, at most one for each reason of [`warnings`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<ReportedError>,
+}
+
+/// Reasons of [`WorkerReport::warnings`].
+pub mod warnings {
+    /// Changed credentials were refused; the earlier ones stay in use.
+    pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
+    /// Another member of the consumer group subscribes to other topics or with other expressions.
+    pub const FOREIGN_SUBSCRIPTION: &str = "ForeignSubscription";
 }
 
 /// What a worker is doing.

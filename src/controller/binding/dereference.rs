@@ -1,8 +1,10 @@
 //! Fetches what a RocketMQBinding names: the connection, and which keys its Secrets and ConfigMaps have.
 
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client, ResourceExt};
 
 use crate::api::{RocketMQBinding, RocketMQBindingSpec, RocketMQConnection, RocketMQConnectionSpec};
+use crate::controller::children::Owner;
 use crate::controller::error::Error;
 use crate::controller::workload::cluster::Cluster;
 use crate::controller::workload::files::MountedFile;
@@ -19,13 +21,15 @@ pub struct Dereferenced {
     pub connection: Option<RocketMQConnectionSpec>,
     /// Keys of Secrets and ConfigMaps.
     pub found: Found,
+    /// The workers that run now.
+    pub deployed: Option<Deployment>,
 }
 
 /// Fetches what `binding` names.
 ///
 /// # Errors
 /// A request failed; that an object does not exist is for validation to tell.
-pub async fn dereference(client: &Client, binding: &RocketMQBinding) -> Result<Dereferenced, Error> {
+pub async fn dereference(client: &Client, binding: &RocketMQBinding, owner: &Owner) -> Result<Dereferenced, Error> {
     let namespace = binding.namespace().unwrap_or_default();
     let connection = match &binding.spec.connection_ref {
         Some(reference) => connection(client, &namespace, &reference.name).await?,
@@ -34,7 +38,10 @@ pub async fn dereference(client: &Client, binding: &RocketMQBinding) -> Result<D
     let mut files = cluster(&binding.spec, connection.as_ref()).files;
     files.extend(own_files(&binding.spec));
     let found = look_up(client, &namespace, &files).await?;
-    Ok(Dereferenced { connection, found })
+    let workers = Api::<Deployment>::namespaced(client.clone(), &namespace).get_opt(&owner.child_name()).await;
+    let deployed =
+        workers.map_err(|source| Error::GetReference { what: format!("Deployment {}", owner.child_name()), source })?;
+    Ok(Dereferenced { connection, found, deployed })
 }
 
 async fn connection(client: &Client, namespace: &str, name: &str) -> Result<Option<RocketMQConnectionSpec>, Error> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::RocketMQBinding;
+use crate::api::workload::DesiredState;
 use crate::controller::apply::apply;
 use crate::controller::children::Owner;
 use crate::controller::context::{Context, Key};
@@ -18,8 +19,9 @@ use crate::controller::workload::{files, lookup};
 
 use super::build::build;
 use super::dereference::{cluster, dereference, own_files};
+use super::subscriptions::Subscription;
 use super::validate::validate;
-use super::{COMPONENT, status};
+use super::{COMPONENT, status, strategy};
 
 impl Kind for RocketMQBinding {
     const KIND: &'static str = "RocketMQBinding";
@@ -43,8 +45,12 @@ impl Kind for RocketMQBinding {
         let owner = Owner::of(&*binding, COMPONENT);
         let outcome = settle(&context, &owner, binding.spec.state, settle_anew(&binding, &context, &owner)).await;
         // status (no client required)
-        let reports = context.reports.of(&Key::of(&*binding));
-        let status = status::compute(&binding, &outcome, &reports, Timestamp::now());
+        let key = Key::of(&*binding);
+        if binding.spec.state != DesiredState::Running {
+            context.subscriptions.remove(&key);
+        }
+        let (reports, conflicts) = (context.reports.of(&key), context.subscriptions.conflicts(&key));
+        let status = status::compute(&binding, &outcome, &reports, &conflicts, Timestamp::now());
         // write (client required, only if changed)
         write(&context, &*binding, &status).await?;
         outcome.failure.map_or(Ok(()), Err)
@@ -53,12 +59,17 @@ impl Kind for RocketMQBinding {
 
 async fn settle_anew(binding: &RocketMQBinding, context: &Context, owner: &Owner) -> Result<Settled, Error> {
     // dereference (client required)
-    let dereferenced = dereference(&context.client, binding).await?;
+    let dereferenced = dereference(&context.client, binding, owner).await?;
     // validate (no client required)
     let validated = validate(binding, &dereferenced, &context.settings)?;
     let plain_credentials = files::plain_fields(&validated.workload.files);
+    let subscription = Subscription::of(&validated).filter(|_| binding.spec.state == DesiredState::Running);
+    context.subscriptions.set(&Key::of(binding), subscription);
     // build (no client required, infallible)
-    let prepared = build(&validated);
+    let mut prepared = build(&validated);
+    if let Some(deployment) = &mut prepared.deployment {
+        strategy::choose(deployment, dereferenced.deployed.as_ref(), &validated);
+    }
     // apply (client required)
     let applied = apply(&context.client, owner, prepared).await.map_err(applying)?;
     Ok(Settled { applied, plain_credentials })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 
+use crate::api::binding::Direction;
 use crate::api::condition::{reasons, types};
 use crate::api::workload::DesiredState;
 use crate::api::{RocketMQBinding, RocketMQBindingStatus};
@@ -12,8 +13,8 @@ use crate::controller::conditions::{Draft, merge};
 use crate::controller::settle::Outcome;
 use crate::controller::status::{Situation, conditions_of};
 use crate::controller::worker_status::{PodReport, total};
-use crate::controller::workload::state::{Complaint, Rollout, complaint, newest_error, readable, workers};
-use crate::worker_config::report::WorkerState;
+use crate::controller::workload::state::{Complaint, Rollout, complaint, newest_error, readable, warning, workers};
+use crate::worker_config::report::{WorkerState, warnings};
 
 use super::COMPONENT;
 
@@ -23,6 +24,7 @@ pub fn compute(
     binding: &RocketMQBinding,
     outcome: &Outcome,
     reports: &BTreeMap<String, PodReport>,
+    conflicts: &[String],
     now: Timestamp,
 ) -> RocketMQBindingStatus {
     let previous = conditions_of(binding);
@@ -31,7 +33,9 @@ pub fn compute(
     let delivering = delivering(binding.spec.state, complaint.as_ref(), reports);
     let situation = Situation { state: binding.spec.state, outcome, rollout: rollout.clone(), complaint, previous };
     let mut drafts = vec![situation.ready(), delivering];
+    drafts.extend(consistent(binding, conflicts, reports));
     drafts.extend(situation.shared());
+    drafts.extend(refused_credentials(reports));
     let generation = binding.metadata.generation.unwrap_or_default();
     let total = total(reports).unwrap_or_default();
     RocketMQBindingStatus {
@@ -67,6 +71,35 @@ fn delivering(state: DesiredState, complaint: Option<&Complaint>, reports: &BTre
         (Some(complaint), _) => Draft::unknown(types::DELIVERING, complaint.reason, complaint.message.clone()),
         (None, _) => Draft::unknown(types::DELIVERING, reasons::PROGRESSING, "no worker has reported yet"),
     }
+}
+
+/// `SubscriptionConsistent` of an input that runs.
+fn consistent(binding: &RocketMQBinding, conflicts: &[String], reports: &BTreeMap<String, PodReport>) -> Option<Draft> {
+    let type_ = types::SUBSCRIPTION_CONSISTENT;
+    if binding.spec.direction == Direction::Output || binding.spec.state != DesiredState::Running {
+        return None;
+    }
+    if !conflicts.is_empty() {
+        let message = format!(
+            "{}. RocketMQ loses messages of such a group: give one of them another spec.consumerGroup, or both the same topics \
+             and expressions",
+            conflicts.join("; ")
+        );
+        return Some(Draft::new(type_, false, reasons::SUBSCRIPTION_CONFLICT, message));
+    }
+    match warning(reports, warnings::FOREIGN_SUBSCRIPTION) {
+        Some(message) => Some(Draft::new(type_, false, reasons::FOREIGN_SUBSCRIPTION, message)),
+        None => {
+            let message = "all known members of the consumer group have the same topics and expressions";
+            Some(Draft::new(type_, true, reasons::CONSISTENT, message))
+        }
+    }
+}
+
+/// `CredentialsRefused`, while it applies.
+fn refused_credentials(reports: &BTreeMap<String, PodReport>) -> Option<Draft> {
+    let message = warning(reports, warnings::CREDENTIALS_REFUSED)?;
+    Some(Draft::new(types::CREDENTIALS_REFUSED, true, reasons::CREDENTIALS_REFUSED, message))
 }
 
 fn selector(binding: &RocketMQBinding) -> String {

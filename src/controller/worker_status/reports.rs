@@ -76,8 +76,9 @@ impl Reports {
 
 fn difference(before: Option<&PodReport>, after: &PodReport) -> Change {
     let (Some(PodReport::Read(before)), PodReport::Read(after)) = (before, after) else { return Change::State };
-    let same_state =
-        (before.state, &before.message, &before.last_error) == (after.state, &after.message, &after.last_error);
+    let same_state = (before.state, &before.message, &before.last_error)
+        == (after.state, &after.message, &after.last_error)
+        && before.warnings == after.warnings;
     if !same_state || before.connection != after.connection || before.started_at_millis != after.started_at_millis {
         Change::State
     } else if before.binding != after.binding {

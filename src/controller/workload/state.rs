@@ -93,6 +93,15 @@ pub fn readable(reports: &BTreeMap<String, PodReport>) -> impl Iterator<Item = (
     })
 }
 
+/// The first worker's warning of a reason, with the name of its pod.
+#[must_use]
+pub fn warning(reports: &BTreeMap<String, PodReport>, reason: &str) -> Option<String> {
+    readable(reports).find_map(|(pod, report)| {
+        let warning = report.warnings.iter().find(|warning| warning.reason == reason)?;
+        Some(format!("{pod}: {}; {}", warning.message, warning.remedy))
+    })
+}
+
 fn explanation(report: &WorkerReport) -> String {
     let error = report.last_error.as_ref();
     let message = report.message.clone().or_else(|| error.map(|error| error.message.clone()));

@@ -130,6 +130,38 @@ impl Admin {
         Ok(connections.into_iter().collect())
     }
 
+    /// The topics, without the namespace, and expressions that a connected member of a group subscribes to by its own words; its
+    /// retry topic is left out.
+    ///
+    /// # Errors
+    /// No broker reaches the member, or brokers refuse.
+    pub async fn member_subscriptions(&self, group: &str, client_id: &str) -> Result<Vec<(String, String)>> {
+        let (group, subject) = (self.scoped_group(group)?, format!("client {client_id}"));
+        let mut failure = None;
+        for address in self.masters().await? {
+            let request = Command::request(request::GET_CONSUMER_RUNNING_INFO)
+                .with("consumerGroup", &group)
+                .with("clientId", client_id)
+                .with("jstackEnable", false);
+            let answer = match self.client.0.call(&address, request, &subject).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    failure = Some(error);
+                    continue;
+                }
+            };
+            let body = parse(&answer, &subject)?;
+            let subscriptions = body.get("subscriptionSet").map(Loose::items).unwrap_or_default();
+            let pair = |subscription: &Loose| {
+                let topic = subscription.get("topic")?.as_str().filter(|topic| !topic.starts_with("%RETRY%"))?;
+                let expression = subscription.get("subString").and_then(Loose::as_str).unwrap_or_default();
+                Some((self.unscoped(topic).to_owned(), expression.to_owned()))
+            };
+            return Ok(subscriptions.iter().filter_map(pair).collect());
+        }
+        failure.map_or(Ok(Vec::new()), Err)
+    }
+
     /// Moves a group to the messages stored at or after a time, in every queue of a topic, whether or not it is connected.
     /// Returns the new offsets.
     ///

@@ -19,6 +19,7 @@ pub mod output;
 pub mod reader;
 pub mod render;
 pub mod request;
+pub mod subscription;
 pub mod trace;
 
 use std::sync::Arc;
@@ -190,7 +191,16 @@ impl Binding {
         }
         let work = async {
             match &self.input {
-                Some(input) => Arc::clone(input).run(client, session).await,
+                Some(input) => {
+                    let stop = session.child_token();
+                    let run = async {
+                        let ran = Arc::clone(input).run(client, session).await;
+                        stop.cancel();
+                        ran
+                    };
+                    let look = subscription::watch(client, &self.config, &self.context.reporter, &stop);
+                    tokio::join!(run, look).0
+                }
                 None => {
                     session.cancelled().await;
                     Ok(())
