@@ -82,6 +82,10 @@ impl Peer {
 
 /// A worker of a binding in both directions, and a port for its app.
 async fn start(protocol: AppProtocol) -> (TestWorker, u16) {
+    start_with(protocol, |_| {}).await
+}
+
+async fn start_with(protocol: AppProtocol, change: impl FnOnce(&mut BindingConfig)) -> (TestWorker, u16) {
     let broker = Broker::named("5.4.0-plain");
     let topic = broker.topic("sdk", 1).await;
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,7 +96,8 @@ async fn start(protocol: AppProtocol) -> (TestWorker, u16) {
     if protocol == AppProtocol::Grpc {
         input.app_url = format!("grpc://{app}");
     }
-    let config = BindingConfig { input: Some(input), output: Some(output()), ..binding(&broker, &[&topic]) };
+    let mut config = BindingConfig { input: Some(input), output: Some(output()), ..binding(&broker, &[&topic]) };
+    change(&mut config);
     let worker = TestWorker::start(config).await;
     worker.until("a connection", |report| report.state != WorkerState::Starting).await;
     (worker, app.port())
@@ -114,9 +119,19 @@ fn bodies(received: &[Value]) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python() {
-    let (worker, port) = start(AppProtocol::Grpc).await;
+    let folder = tempfile::tempdir().unwrap();
+    let token_file = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("{name}-token")).unwrap();
+        Some(path.to_string_lossy().into_owned())
+    };
+    let (worker, port) = start_with(AppProtocol::Grpc, |config| {
+        config.output.as_mut().unwrap().token_file = token_file("api");
+        config.input.as_mut().unwrap().api_token_file = token_file("app");
+    })
+    .await;
     let mut command = Command::new(installed("python").join("bin/python"));
-    command.arg(format!("{SOURCES}/python/peer.py"));
+    command.arg(format!("{SOURCES}/python/peer.py")).env("DAPR_API_TOKEN", "api-token");
     let mut peer = Peer::start(command, &worker, port);
 
     let create = peer.result("create").await;
@@ -134,6 +149,8 @@ async fn python() {
             true,
         ),
         ("large", "RESOURCE_EXHAUSTED", "grpc: received message larger than max (4194322 vs. 4194304)", false),
+        ("no_token", "UNAUTHENTICATED", "missing api token in request metadata", false),
+        ("wrong_token", "UNAUTHENTICATED", "authentication error: api token mismatch", false),
         ("state", "UNIMPLEMENTED", "dapr.proto.runtime.v1.Dapr/GetState is not served by a binding worker", false),
     ];
     for (call, code, message, has_info) in recorded {
@@ -168,6 +185,7 @@ async fn python() {
     found.sort_unstable();
     assert_eq!(found, ["\u{0}\u{ff} bytes", "again", "again"]);
     assert!(received.iter().all(|line| line["trace"].as_str().unwrap().len() == 55), "{received:?}");
+    assert!(received.iter().all(|line| line["token"] == "app-token"), "{received:?}");
     finish(worker, 2).await;
 }
 

@@ -11,8 +11,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::future::join_all;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::super::error::rocketmq_report;
@@ -26,6 +27,9 @@ use crate::worker_config::binding::BindingConfig;
 const MAX_OPEN: usize = 2_048;
 /// Their bytes.
 const MAX_OPEN_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of answers that may be under way to callers, in units of [`ANSWER_UNIT`].
+const ANSWER_UNITS: u32 = 32 * 1024;
+const ANSWER_UNIT: usize = 1024;
 /// Time without a read after which the worker leaves the group.
 const IDLE: Duration = Duration::from_secs(60);
 /// Time between two looks at the leases.
@@ -39,6 +43,8 @@ pub struct Reader {
     metrics: BindingMetrics,
     reporter: Reporter,
     state: Mutex<State>,
+    /// Memory of the answers that are under way.
+    answers: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -118,7 +124,8 @@ impl Reader {
     /// A reader of `binding` that is not connected yet.
     #[must_use]
     pub fn new(binding: Arc<BindingConfig>, metrics: BindingMetrics, reporter: Reporter) -> Self {
-        Self { binding, metrics, reporter, state: Mutex::default() }
+        let answers = Arc::new(Semaphore::new(ANSWER_UNITS as usize));
+        Self { binding, metrics, reporter, state: Mutex::default(), answers }
     }
 
     /// Reads with `client` from now on, and leaves the group at the one before.
@@ -146,15 +153,15 @@ impl Reader {
         }
     }
 
-    /// Takes messages; `render` makes of each one and its receipt what the caller gets.
+    /// Takes messages; `render` makes of them and their receipts what the caller gets, which comes with its share of memory.
     ///
     /// # Errors
     /// Nothing can be read, or the broker has a reason why nothing came.
-    pub async fn read<Rendered>(
+    pub async fn read(
         &self,
         request: ReadRequest,
-        render: impl Fn(&ReceivedMessage, Option<String>) -> Rendered,
-    ) -> Result<Vec<Rendered>, ReadError> {
+        render: impl Fn(&[(&ReceivedMessage, Option<String>)]) -> Bytes,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ReadError> {
         let session = self.session().await?;
         let _reading = session.reading()?;
         let receive = session.consumer.recv_batch(request.max_messages);
@@ -165,12 +172,17 @@ impl Reader {
             self.reporter.record_error(rocketmq_report("failed to read from RocketMQ", &error));
             return Err(ReadError::Broker(error));
         }
+        let receipts: Vec<_> = deliveries.iter().map(|_| request.lease.map(|_| session.next_receipt())).collect();
+        let told = deliveries.iter().zip(&receipts).map(|(delivery, receipt)| {
+            (delivery.message(), receipt.map(|number| format!("{}-{number:x}", session.name)))
+        });
+        let answer = render(&told.collect::<Vec<_>>());
+        let units = u32::try_from(answer.len().div_ceil(ANSWER_UNIT)).unwrap_or(u32::MAX).min(ANSWER_UNITS);
+        // The semaphore is never closed. Until there is room the messages are neither leased nor acknowledged.
+        let share = Arc::clone(&self.answers).acquire_many_owned(units).await.ok();
         // Nothing is awaited from here on: what was received is leased, or acknowledged, and told.
-        let mut rendered = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
+        for (delivery, receipt) in deliveries.into_iter().zip(receipts) {
             self.metrics.input.received.inc();
-            let receipt = request.lease.map(|_| session.next_receipt());
-            rendered.push(render(delivery.message(), receipt.map(|number| format!("{}-{number:x}", session.name))));
             match (request.lease, receipt) {
                 (Some(lease), Some(number)) => session.lease(number, delivery, lease),
                 _ => {
@@ -179,7 +191,7 @@ impl Reader {
                 }
             }
         }
-        Ok(rendered)
+        Ok((answer, share))
     }
 
     /// Acknowledges what `receipts` stand for; gives back those that are not known.

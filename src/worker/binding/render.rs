@@ -29,7 +29,7 @@ pub struct Rendered<'a> {
     properties: BTreeMap<&'a str, &'a str>,
     /// What acknowledges the message; none when it is acknowledged already.
     #[serde(skip_serializing_if = "Option::is_none")]
-    receipt: Option<String>,
+    receipt: Option<&'a str>,
 }
 
 /// A body for JSON: as `data`, or as `data_base64` when it is binary.
@@ -72,7 +72,7 @@ pub enum Text<'a> {
 impl<'a> Rendered<'a> {
     /// The message, with the receipt that acknowledges it.
     #[must_use]
-    pub fn new(message: &'a ReceivedMessage, receipt: Option<String>) -> Self {
+    pub fn new(message: &'a ReceivedMessage, receipt: Option<&'a str>) -> Self {
         let Content { content_type, data, data_base64 } = Content::new(&message.body);
         let trace = TraceContext::from_properties(&message.properties);
         let properties = message.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));

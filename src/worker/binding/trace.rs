@@ -38,7 +38,6 @@ impl TraceContext {
         let Ok(bytes) = BASE64.decode(text) else { return Self::default() };
         match bytes.as_slice() {
             [0, 0, trace @ .., 1, b0, b1, b2, b3, b4, b5, b6, b7, 2, flags] if trace.len() == 16 => {
-                let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
                 let span = [*b0, *b1, *b2, *b3, *b4, *b5, *b6, *b7];
                 Self { parent: Some(format!("00-{}-{}-{flags:02x}", hex(trace), hex(&span))), state: None }
             }
@@ -63,9 +62,9 @@ impl TraceContext {
     #[must_use]
     pub fn or_derived(self, message_id: &str) -> Self {
         self.or(|| {
-            let hex: String = Sha256::digest(message_id).iter().take(24).map(|byte| format!("{byte:02x}")).collect();
-            let (trace, span) = hex.split_at(32);
-            Self { parent: Some(format!("00-{trace}-{span}-00")), state: None }
+            let digest = Sha256::digest(message_id);
+            let (trace, rest) = digest.split_at(16);
+            Self { parent: Some(format!("00-{}-{}-00", hex(trace), hex(&rest[..8]))), state: None }
         })
     }
 
@@ -85,6 +84,11 @@ impl TraceContext {
         };
         Self { parent: Some(parent.to_owned()), state: state.filter(is_state).map(str::to_owned) }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |digit: u8| char::from_digit(u32::from(digit), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Whether `text` has the form of W3C's trace context, version 00: `00-<32 hex>-<16 hex>-<2 hex>`.

@@ -14,6 +14,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Frame;
 use prost::Message;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 /// Whether the message is compressed (one byte), and its length.
@@ -101,10 +102,25 @@ pub fn encode(message: &impl Message) -> Bytes {
     data.freeze()
 }
 
-/// The answer with one message.
+/// Bytes that hold their share of a budget as long as they are there.
 #[must_use]
-pub fn answer(message: &impl Message) -> Response {
-    let mut response = Response::new(Body::new(Unary { data: Some(encode(message)), is_ended: false }));
+pub fn hold(bytes: Bytes, share: Option<OwnedSemaphorePermit>) -> Bytes {
+    struct Held(Bytes, #[allow(dead_code, reason = "it is there to be dropped")] OwnedSemaphorePermit);
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    match share {
+        Some(share) => Bytes::from_owner(Held(bytes, share)),
+        None => bytes,
+    }
+}
+
+/// The answer with one message, which is encoded.
+#[must_use]
+pub fn answer(message: Bytes) -> Response {
+    let mut response = Response::new(Body::new(Unary { data: Some(message), is_ended: false }));
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }
@@ -193,7 +209,7 @@ mod tests {
         let request =
             InvokeBindingRequest { name: "orders".into(), data: Bytes::from_static(b"\x00\xff"), ..Default::default() };
         let sent = InvokeBindingResponse { data: request.encode_to_vec().into(), ..Default::default() };
-        let whole = answer(&request).into_body().collect().await.unwrap();
+        let whole = answer(encode(&request)).into_body().collect().await.unwrap();
         assert_eq!(whole.trailers().unwrap()["grpc-status"], "0");
         let whole = whole.to_bytes();
         assert_eq!(whole.slice(HEAD..), sent.data);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
@@ -14,6 +15,8 @@ use crate::worker_config::binding::{BindingConfig, OutputConfig};
 
 /// Bytes of request bodies held at one time; a request waits for its share. One body of the largest size always fits.
 pub const BODY_BUDGET: usize = 64 * 1024 * 1024;
+/// Longest time to send a body once it was asked for.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The budget is counted in units of this many bytes.
 const BUDGET_UNIT: usize = 1024;
 /// Entries that callers may add to the metadata.

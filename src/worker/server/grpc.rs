@@ -17,7 +17,7 @@ use tonic_health::server::HealthReporter;
 use super::super::binding::encoding::Data;
 use super::super::binding::request::DATA_ENCODING;
 use super::super::binding::trace::TraceContext;
-use super::super::grpc::frame::{Incoming, answer, failure};
+use super::super::grpc::frame::{Incoming, answer, encode, failure, hold};
 use super::super::grpc::proto::actor_runtime::ActorRuntimeStatus;
 use super::super::grpc::proto::{
     ActorRuntime, AppConnectionProperties, GetMetadataRequest, GetMetadataResponse, InvokeBindingRequest,
@@ -25,7 +25,7 @@ use super::super::grpc::proto::{
 };
 use super::super::grpc::status::with_reason;
 use super::super::grpc::{DAPR, GET_METADATA, INVOKE_BINDING, SCHEMA, SET_METADATA};
-use super::api::{Api, Metadata};
+use super::api::{Api, BODY_TIMEOUT, Metadata};
 use super::error::INVOKE_FAILED;
 use super::invoke::{Call, Failed, METADATA, TopicResult};
 
@@ -84,10 +84,14 @@ async fn unimplemented(request: Request) -> Response {
 }
 
 async fn invoke_binding(State(api): State<Arc<Api>>, request: Request) -> Response {
-    respond(invoke(&api, request).await)
+    match invoke(&api, request).await {
+        // What was read of the topics is held as long as its answer is.
+        Ok((message, share)) => answer(hold(encode(&message), share)),
+        Err(status) => failure(status),
+    }
 }
 
-async fn invoke(api: &Api, request: Request) -> Result<InvokeBindingResponse, Status> {
+async fn invoke(api: &Api, request: Request) -> Result<(InvokeBindingResponse, Option<OwnedSemaphorePermit>), Status> {
     let (InvokeBindingRequest { name, data, mut metadata, operation }, headers, _share) = read(api, request).await?;
     if metadata.remove(DATA_ENCODING).is_some() {
         let why = format!("metadata {DATA_ENCODING}: is for HTTP; remove it, data is stored as it is");
@@ -98,7 +102,7 @@ async fn invoke(api: &Api, request: Request) -> Result<InvokeBindingResponse, St
     let answer = api.invoke(call).await?;
     let metadata = answer.metadata.into_iter();
     let metadata = metadata.map(|(name, value)| (name.trim_start_matches(METADATA).to_owned(), value));
-    Ok(InvokeBindingResponse { data: answer.data, metadata: metadata.collect() })
+    Ok((InvokeBindingResponse { data: answer.data, metadata: metadata.collect() }, answer.share))
 }
 
 /// The caller's trace: as text, or in gRPC's binary form.
@@ -147,11 +151,16 @@ async fn read<Type: Message + Default>(
     let (parts, body) = request.into_parts();
     let incoming = Incoming::open(body, api.max_body_bytes()).await?;
     let share = api.share(incoming.length()).await;
-    Ok((incoming.read().await?, parts.headers, share))
+    let message = tokio::time::timeout(BODY_TIMEOUT, incoming.read()).await;
+    let late = |_| {
+        let seconds = BODY_TIMEOUT.as_secs();
+        Status::deadline_exceeded(format!("the message did not arrive within {seconds} s; send it at once"))
+    };
+    Ok((message.map_err(late)??, parts.headers, share))
 }
 
 fn respond(result: Result<impl Message, Status>) -> Response {
-    result.map_or_else(failure, |message| answer(&message))
+    result.map_or_else(failure, |message| answer(encode(&message)))
 }
 
 impl From<Failed> for Status {

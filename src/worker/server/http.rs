@@ -18,13 +18,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::binding::encoding::Data;
 use super::super::binding::trace::{TRACEPARENT as TRACE_KEY, TraceContext};
-use super::api::{Api, Metadata};
+use super::super::grpc::frame::hold;
+use super::api::{Api, BODY_TIMEOUT, Metadata};
 use super::create::BindingRequest;
 use super::error::ApiError;
 use super::invoke::{Answer, Call};
 
-/// Longest time to send a body once it was asked for.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a body that is too large which are still read.
 const DISCARD: usize = 16 * 1024 * 1024;
 /// Longest time to read them.
@@ -145,7 +144,7 @@ async fn discard(mut body: Body, announced: usize) {
 /// daprd's answer: what the operation returns, mostly nothing, and the metadata as headers `metadata.…`.
 fn answered(answer: Answer) -> Response {
     let length = answer.data.len();
-    let mut response = Response::new(Body::from(answer.data));
+    let mut response = Response::new(Body::from(hold(answer.data, answer.share)));
     let headers = response.headers_mut();
     headers.reserve(3 + answer.metadata.len());
     headers.insert(CONTENT_TYPE, JSON);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::binding::encoding::Data;
 use super::super::binding::output::{PublishError, TopicOutcome};
@@ -47,6 +48,8 @@ pub struct Answer {
     pub data: Bytes,
     /// What is said about it; the names begin with [`METADATA`].
     pub metadata: Vec<(&'static str, String)>,
+    /// Memory that `data` takes, when it is much.
+    pub share: Option<OwnedSemaphorePermit>,
 }
 
 /// A call that failed.
@@ -124,16 +127,13 @@ impl Api {
     async fn read(&self, call: Call<'_>) -> Result<Answer, Failed> {
         let failed = |why: &dyn std::fmt::Display| failed(call.name, format_args!("binding-rocketmq: {why}"));
         let request = parse_read(call.metadata).map_err(|error| failed(&error))?;
-        let json = |message: &ReceivedMessage, receipt| serde_json::to_vec(&Rendered::new(message, receipt));
-        let messages = self.reader.read(request, json).await.map_err(|error| failed(&error))?;
-        let mut data = vec![b'['];
         // Text and numbers are always JSON, so that no message is left out.
-        for (number, message) in messages.into_iter().flatten().enumerate() {
-            data.extend((number > 0).then_some(b','));
-            data.extend(message);
-        }
-        data.push(b']');
-        Ok(Answer { data: data.into(), metadata: Vec::new() })
+        let render = |messages: &[(&ReceivedMessage, Option<String>)]| {
+            let rendered = messages.iter().map(|(message, receipt)| Rendered::new(message, receipt.as_deref()));
+            Bytes::from(serde_json::to_vec(&rendered.collect::<Vec<_>>()).unwrap_or_default())
+        };
+        let (data, share) = self.reader.read(request, render).await.map_err(|error| failed(&error))?;
+        Ok(Answer { data, metadata: Vec::new(), share })
     }
 
     async fn acknowledge(&self, call: Call<'_>) -> Result<Answer, Failed> {
@@ -142,7 +142,7 @@ impl Api {
         let total = receipts.len();
         let unknown = self.reader.acknowledge(receipts).await.map_err(|error| failed(&error))?;
         let acknowledged = Acknowledged { acknowledged: total - unknown.len(), unknown };
-        Ok(Answer { data: acknowledged.to_json(), metadata: Vec::new() })
+        Ok(Answer { data: acknowledged.to_json(), ..Answer::default() })
     }
 }
 
@@ -165,11 +165,11 @@ fn answer(name: &str, outcomes: Vec<TopicOutcome>) -> Result<Answer, Failed> {
         metadata.push((BROKER_NAME, receipt.broker_name.clone()));
         metadata.push((QUEUE_ID, receipt.queue_id.to_string()));
         metadata.push((QUEUE_OFFSET, receipt.queue_offset.to_string()));
-        return Ok(Answer { data: Bytes::new(), metadata });
+        return Ok(Answer { metadata, ..Answer::default() });
     }
     let topics: Vec<_> = outcomes.into_iter().map(topic_result).collect();
     // Strings and numbers are always JSON.
-    Ok(Answer { data: serde_json::to_vec(&topics).unwrap_or_default().into(), metadata })
+    Ok(Answer { data: serde_json::to_vec(&topics).unwrap_or_default().into(), metadata, share: None })
 }
 
 fn partly_failed(name: &str, outcomes: Vec<TopicOutcome>) -> Failed {

@@ -13,6 +13,7 @@ import grpc
 from dapr.clients import DaprClient
 from dapr.clients.exceptions import DaprGrpcError
 from dapr.ext.grpc import App, BindingRequest
+from dapr.proto import api_service_v1, api_v1
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -31,8 +32,8 @@ def say(call, **result):
 @app.binding("rmq")
 def receive(request: BindingRequest):
     body = request.data.decode("latin-1")
-    trace = dict(request.metadata).get("traceparent", "")
-    say("received", body=body, trace=trace if isinstance(trace, str) else trace[0])
+    header = {key: value if isinstance(value, str) else value[0] for key, value in dict(request.metadata).items()}
+    say("received", body=body, trace=header.get("traceparent", ""), token=header.get("dapr-api-token", ""))
     if body == "again" and body not in seen:
         seen.add(body)
         raise ValueError("not yet")
@@ -71,13 +72,17 @@ def with_the_sdk():
 
 def with_grpc_alone():
     with grpc.insecure_channel(os.environ["DAPR_GRPC_ENDPOINT"]) as channel:
+        stub = api_service_v1.DaprStub(channel)
+        token = [("dapr-api-token", os.environ["DAPR_API_TOKEN"])]
+        say("no_token", **error_of(lambda: stub.GetMetadata(api_v1.GetMetadataRequest())))
+        say("wrong_token", **error_of(lambda: stub.GetMetadata(api_v1.GetMetadataRequest(), metadata=[("dapr-api-token", "x")])))
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=""))
         say("health", status=health_pb2.HealthCheckResponse.ServingStatus.Name(health.status))
         questions = [
             reflection_pb2.ServerReflectionRequest(list_services=""),
             reflection_pb2.ServerReflectionRequest(file_containing_symbol="dapr.proto.runtime.v1.Dapr"),
         ]
-        answers = list(reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter(questions)))
+        answers = list(reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter(questions), metadata=token))
         services = [service.name for service in answers[0].list_services_response.service]
         say("reflection", services=sorted(services), files=len(answers[1].file_descriptor_response.file_descriptor_proto))
 
