@@ -59,6 +59,15 @@ bench-binding: ## Compare the binding worker with Dapr's sidecar on one broker (
 bench-operator: ## Measure the operator with 100 bindings on the test control plane
 	hack/bench-operator.sh
 
+.PHONY: bench-sync
+bench-sync: ## Compare a sync with a Java pipeline on one broker; writes docs/benchmarks.md
+	hack/bench-sync.sh
+
+.PHONY: faults-sync
+faults-sync: ## Count what a sync loses and repeats under faults (ten minutes); writes docs/syncs.md
+	ROCKETMQ_TEST_RUN=$${ROCKETMQ_TEST_RUN:-$$HOME/.cache/rocketmq-connector/run/rocketmq} \
+	cargo test --locked --features apiserver-tests,broker-tests,e2e-tests --test sync_faults
+
 .PHONY: crds
 crds: ## Generate crds/ from the types in src/api
 	cargo run --quiet --locked -- crds --output crds

@@ -20,6 +20,9 @@ fn name_servers(map: &ConfigMap) -> Vec<String> {
     match config(map).role {
         Role::Connection(connection) => connection.cluster.name_servers,
         Role::Binding(binding) => binding.cluster.name_servers,
+        Role::Sync(mut sync) => {
+            sync.clusters_mut().into_iter().flat_map(|cluster| cluster.name_servers.clone()).collect()
+        }
     }
 }
 

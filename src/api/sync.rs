@@ -1,6 +1,6 @@
 //! A data pipeline between a RocketMQ cluster and another one, a database or an HTTP endpoint.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -108,9 +108,9 @@ pub struct RocketMQSyncSpec {
         .message("source.topics needs at least one topic"),
     validation = Rule::new(
         "has(self.connectionRef) || !(has(self.topics) || has(self.filter) || has(self.startFrom) || \
-         has(self.consumerGroup) || has(self.useLogCache))",
+         has(self.consumerGroup) || has(self.useLogCache) || has(self.clusterId))",
     )
-    .message("source.topics, filter, startFrom, consumerGroup and useLogCache belong to source.connectionRef; remove them"),
+    .message("source.topics, filter, startFrom, consumerGroup, clusterId and useLogCache belong to source.connectionRef; remove them"),
     validation = Rule::new("!has(self.topics) || self.topics.all(topic, topic.matches('^[%|a-zA-Z0-9_-]+$'))")
         .message("each of source.topics must be one topic name of letters, digits, -, _, % and |; write one list entry for each topic")
         .field_path(".topics"),
@@ -135,6 +135,11 @@ pub struct SyncSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub consumer_group: Option<String>,
+    /// Name of this cluster in the property by which two-way replication avoids loops; without it, one is derived from the
+    /// addresses of the name servers. Set it where one cluster is reached under several addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub cluster_id: Option<String>,
     /// Read from the connection's log cache instead of the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_log_cache: Option<bool>,
@@ -355,6 +360,15 @@ pub struct RocketMQSyncStatus {
     /// Records that the target has durably, since the start of the workers that run now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records_written: Option<i64>,
+    /// Records that the target had already, so that they were not written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeated: Option<i64>,
+    /// Records that may be at the target twice, because their first write ended without an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resent: Option<i64>,
+    /// Records left out by a filter, by the loop guard or by the write policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<i64>,
     /// Records that were skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<i64>,
@@ -364,6 +378,18 @@ pub struct RocketMQSyncStatus {
     /// Records that wait at the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<i64>,
+    /// Milliseconds from the source's time of a record until it was acknowledged, for the newest one; the longest of all workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_millis: Option<i64>,
+    /// Records read a second, over the last ten seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_rate: Option<i64>,
+    /// Records written a second, over the last ten seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_rate: Option<i64>,
+    /// When records were acknowledged to the source last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_checkpoint: Option<Time>,
     /// The newest failure, kept after it has passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,

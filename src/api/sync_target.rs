@@ -21,9 +21,9 @@ use super::sync_database::{MySqlTarget, PostgresTarget};
     .message("set exactly one of target.connectionRef, postgres, mysql, http and objectStorage"),
     validation = Rule::new(
         "has(self.connectionRef) || !(has(self.topic) || has(self.producerGroup) || has(self.tags) || has(self.keys) || \
-         has(self.shardingKey) || has(self.delay))",
+         has(self.shardingKey) || has(self.delay) || has(self.clusterId))",
     )
-    .message("target.topic, producerGroup, tags, keys, shardingKey and delay belong to target.connectionRef; remove them"),
+    .message("target.topic, producerGroup, tags, keys, shardingKey, delay and clusterId belong to target.connectionRef; remove them"),
     validation = Rule::new("!has(self.topic) || self.topic.matches('^[%|a-zA-Z0-9_-]+$')")
         .message("target.topic must be one topic name of letters, digits, -, _, % and |").field_path(".topic")
 )]
@@ -54,6 +54,13 @@ pub struct SyncTarget {
     /// When consumers see the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Delay>,
+    /// Create a missing topic, with as many queues as the source's has in all.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub create_topics: bool,
+    /// Name of this cluster in the property by which two-way replication avoids loops; see source.clusterId.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub cluster_id: Option<String>,
     /// A PostgreSQL database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresTarget>,
@@ -150,4 +157,10 @@ pub enum FileFormat {
     JsonLines,
     /// Parquet.
     Parquet,
+}
+
+// Serde asks for a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }

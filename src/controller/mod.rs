@@ -29,7 +29,7 @@ mod reconciler;
 pub mod settings;
 mod settle;
 mod status;
-mod sync;
+pub mod sync;
 mod worker_status;
 pub mod workload;
 

@@ -28,13 +28,53 @@ pub fn label_value(name: &str) -> String {
     if name.len() <= LABEL_LIMIT { name.to_owned() } else { shortened(name, LABEL_LIMIT) }
 }
 
+/// Longest group name that is derived: the broker's retry topic of the group must fit, too.
+const GROUP_LIMIT: usize = 96;
+
+/// Longest name of an object in a database.
+const DATABASE_LIMIT: usize = 63;
+
+/// A consumer group for a resource that names none: letters, digits, `-` and `_`, unique in the Kubernetes cluster.
+#[must_use]
+pub fn group(namespace: &str, name: &str) -> String {
+    let full = format!("{namespace}_{name}");
+    if full.len() <= GROUP_LIMIT && !full.contains('.') {
+        return full;
+    }
+    let mut stem = full.replace('.', "-");
+    stem.truncate(GROUP_LIMIT - HASH_DIGITS - 1);
+    format!("{stem}-{}", hash(&full))
+}
+
+/// Name of a replication slot or publication for a resource that names none: lower-case letters, digits and `_`.
+#[must_use]
+pub fn database_object(namespace: &str, name: &str) -> String {
+    let full = format!("{namespace}_{name}");
+    let mut stem: String =
+        full.chars().map(|character| if character.is_ascii_alphanumeric() { character } else { '_' }).collect();
+    stem.truncate(DATABASE_LIMIT - HASH_DIGITS - 1);
+    format!("{stem}_{}", hash(&full))
+}
+
+/// Server id for a resource that names none: the same for the same resource, and out of the way of small ids that people give.
+#[must_use]
+pub fn server_id(namespace: &str, name: &str) -> u32 {
+    const LOWEST: u32 = 1_000_000;
+    let digest = Sha256::digest(format!("{namespace}/{name}").as_bytes());
+    let number = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    LOWEST + number % (u32::MAX - LOWEST)
+}
+
+fn hash(name: &str) -> String {
+    Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).take(HASH_DIGITS / 2).collect()
+}
+
 fn is_dns_label(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase()) && !name.contains('.')
 }
 
 fn shortened(name: &str, limit: usize) -> String {
-    let hash: String =
-        Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).take(HASH_DIGITS / 2).collect();
+    let hash = hash(name);
     let mut stem: String = name.chars().map(|character| if character == '.' { '-' } else { character }).collect();
     if !stem.starts_with(|first: char| first.is_ascii_lowercase()) {
         stem.insert_str(0, "r-");

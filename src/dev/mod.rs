@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::worker::connection::test;
 use crate::worker_config::connection::Usage;
 use crate::worker_config::report::ConnectionReport;
+use crate::worker_config::sync::SourceConfig;
 use crate::worker_config::{ConnectionConfig, Role, WorkerConfig};
 use broker::JavaBroker;
 use error::{Error, Result};
@@ -167,6 +168,16 @@ pub async fn test_connection(
 fn connection_config(role: Role) -> ConnectionConfig {
     match role {
         Role::Connection(config) => config,
+        // Of its two clusters, the one that is read.
+        Role::Sync(mut sync) => ConnectionConfig {
+            usage: if matches!(sync.source, SourceConfig::RocketMq(_)) { Usage::Source } else { Usage::Target },
+            topics: match &sync.source {
+                SourceConfig::RocketMq(source) => source.topics.clone(),
+                SourceConfig::Postgres(_) | SourceConfig::MySql(_) => Vec::new(),
+            },
+            cluster: sync.clusters_mut().into_iter().next().map(|cluster| cluster.clone()).unwrap_or_default(),
+            test_interval_seconds: 60,
+        },
         Role::Binding(binding) => ConnectionConfig {
             usage: match (binding.input.is_some(), binding.output.is_some()) {
                 (true, true) => Usage::SourceAndTarget,

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::error::{Error, Mistake, Result};
 use super::files::PrivateFolder;
 use super::resources::{Key, Resources};
-use crate::api::reference::{ConfigMapKeyRef, SecretKeyRef};
+use crate::api::reference::{ConfigMapKeyRef, ConnectionRef, SecretKeyRef};
 use crate::api::workload::DesiredState;
 use crate::controller::binding;
 use crate::controller::connection;
 use crate::controller::error::Error as ControllerError;
 use crate::controller::feed::ReferenceKind;
 use crate::controller::settings::Settings;
+use crate::controller::sync;
 use crate::controller::workload::files::{FOLDER, MountedFile, Source};
 use crate::controller::workload::lookup::Found;
 use crate::worker_config::{BindingConfig, ClusterConfig, Role, WorkerConfig};
@@ -68,12 +69,20 @@ pub fn plan(resources: &Resources, overrides: &Overrides, folder: &PrivateFolder
         });
         collect("RocketMQBinding", key, &placed.place, checked, &mut planned, &mut mistakes);
     }
-    for key in resources.syncs.keys() {
-        let reason = "RocketMQSync is not available yet; its manifest is valid";
-        planned.push((
-            Planned { kind: "RocketMQSync".to_owned(), key: key.clone(), config: Err(reason.to_owned()) },
-            Vec::new(),
-        ));
+    for (key, placed) in &resources.syncs {
+        let connection = |reference: &Option<ConnectionRef>| {
+            let named = (key.0.clone(), reference.as_ref()?.name.clone());
+            resources.connections.get(&named).map(|placed| placed.object.spec.clone())
+        };
+        let spec = &placed.object.spec;
+        let (source, target) = (connection(&spec.source.connection_ref), connection(&spec.target.connection_ref));
+        let dereferenced = sync::Dereferenced { source, target, found: found(resources, &key.0) };
+        let checked = sync::validate(&placed.object, &dereferenced, &settings).map(|validated| Checked {
+            is_stopped: spec.state != DesiredState::Running,
+            config: sync::build_worker_config(&validated),
+            files: validated.workload.files,
+        });
+        collect("RocketMQSync", key, &placed.place, checked, &mut planned, &mut mistakes);
     }
     if !mistakes.is_empty() {
         return Err(Error::Invalid(mistakes));
@@ -167,6 +176,7 @@ fn localize(
             override_cluster(&mut binding.cluster, overrides);
         }
         Role::Connection(connection) => override_cluster(&mut connection.cluster, overrides),
+        Role::Sync(sync) => sync.clusters_mut().into_iter().for_each(|cluster| override_cluster(cluster, overrides)),
     }
     planned.config = Ok(config);
     Ok(planned)
@@ -209,13 +219,19 @@ fn relocate(config: &WorkerConfig, folder: &str) -> WorkerConfig {
             paths.extend(output.as_mut().and_then(|output| output.token_file.as_mut()));
             paths
         }
-    };
-    for path in paths {
-        if let Some(name) = path.strip_prefix(FOLDER) {
-            *path = format!("{folder}{name}");
+        Role::Sync(sync) => {
+            sync.clusters_mut().into_iter().flat_map(cluster_paths).for_each(|path| move_to(path, folder));
+            sync.files_mut()
         }
-    }
+    };
+    paths.into_iter().for_each(|path| move_to(path, folder));
     config
+}
+
+fn move_to(path: &mut String, folder: &str) {
+    if let Some(name) = path.strip_prefix(FOLDER) {
+        *path = format!("{folder}{name}");
+    }
 }
 
 fn cluster_paths(cluster: &mut ClusterConfig) -> Vec<&mut String> {

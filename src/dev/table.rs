@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::worker_config::report::{BindingReport, ConnectionReport, TestResult, WorkerReport, WorkerState};
+use crate::worker_config::report::{
+    BindingReport, ConnectionReport, SyncReport, TestResult, WorkerReport, WorkerState,
+};
 
 /// A row of the table.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +41,11 @@ pub fn render(rows: &[Row]) -> String {
 }
 
 fn cells(row: &Row) -> Vec<String> {
+    if let Ok(report) = &row.report
+        && let Some(sync) = &report.sync
+    {
+        return sync_cells(row, report.state, sync);
+    }
     let (state, binding, detail) = match &row.report {
         Ok(report) => (state(report.state), report.binding.clone(), report.connection.as_ref().map(connection_detail)),
         Err(why) => ("not run", None, Some(why.clone())),
@@ -58,6 +65,24 @@ fn cells(row: &Row) -> Vec<String> {
         figure(|binding| Some(binding.failed)),
         figure(|binding| binding.lag),
         detail,
+    ]
+}
+
+fn sync_cells(row: &Row, in_state: WorkerState, sync: &SyncReport) -> Vec<String> {
+    let SyncReport { skipped, dead_lettered, left_out, resent, .. } = sync;
+    let counts =
+        [(*left_out, "left out"), (*skipped, "skipped"), (*dead_lettered, "dead-lettered"), (*resent, "sent again")];
+    let shown = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let rate = format!("{:.0}/s", sync.write_rate);
+    vec![
+        row.kind.clone(),
+        row.name.clone(),
+        state(in_state).to_owned(),
+        sync.read.to_string(),
+        sync.written.to_string(),
+        sync.failed_writes.to_string(),
+        sync.lag.map_or("?".to_owned(), |lag| lag.to_string()),
+        std::iter::once(rate).chain(shown).collect::<Vec<_>>().join(", "),
     ]
 }
 

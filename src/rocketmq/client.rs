@@ -20,7 +20,7 @@ use super::message::with_namespace;
 use super::name_server::NameServers;
 use super::pool::Pool;
 use super::producer::TransactionChecker;
-use super::route::{BrokerInfo, MASTER_ID, TopicRoute};
+use super::route::{BrokerInfo, MASTER_ID, Queue, TopicRoute};
 use super::wire::codes::{request, response};
 use super::wire::{Command, loose_json};
 
@@ -98,6 +98,13 @@ impl Client {
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(self.clone())
+    }
+
+    /// The readable queues of a topic, as a name server told last, in the order broker, queue id; none while that is not known.
+    #[must_use]
+    pub fn known_queues(&self, topic: &str) -> Option<Vec<Queue>> {
+        let scoped = self.0.scoped(topic);
+        self.0.cached_route(&scoped).map(|route| route.readable_queues(&scoped))
     }
 
     /// The id under which brokers know this client.

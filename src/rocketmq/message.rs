@@ -43,6 +43,10 @@ pub struct Message {
     pub sharding_key: Option<String>,
     /// When it is delivered; none means at once.
     pub delay: Option<Delay>,
+    /// Unique id that consumers see; none makes a new one. A copy may keep that of its original.
+    pub id: Option<String>,
+    /// Broker name and queue id that it goes to; none leaves the choice to the producer. A queue that is gone is replaced.
+    pub queue: Option<(String, i32)>,
 }
 
 impl Message {
@@ -97,6 +101,8 @@ pub(crate) struct Outgoing {
     pub message_id: String,
     pub properties: String,
     pub sharding_key: Option<String>,
+    /// Broker name and queue id that the caller has chosen.
+    pub queue: Option<(String, i32)>,
     pub sys_flag: i32,
     pub born_timestamp: i64,
     /// Whether the message may share a batch: brokers refuse batches of delayed and transactional messages, and a batch has
@@ -127,7 +133,7 @@ impl Outgoing {
                 format!("body: {length} bytes are more than the limit of {max_bytes}"),
             ));
         }
-        let message_id = unique_message_id();
+        let message_id = message.id.clone().unwrap_or_else(unique_message_id);
         let properties = encode_properties(&message, &message_id, extra)?;
         Ok(Self {
             topic,
@@ -135,10 +141,16 @@ impl Outgoing {
             message_id,
             properties,
             sharding_key: message.sharding_key,
+            queue: message.queue,
             sys_flag: 0,
             born_timestamp: now_millis(),
             batchable: message.delay.is_none() && extra.is_empty(),
         })
+    }
+
+    /// Whether its order among others matters, so that it must not move to another queue.
+    pub fn is_bound(&self) -> bool {
+        self.sharding_key.is_some() || self.queue.is_some()
     }
 
     /// Size in a batch body, in bytes.

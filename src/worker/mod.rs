@@ -8,6 +8,7 @@ pub mod binding;
 pub mod config;
 pub mod connection;
 pub mod error;
+pub mod format;
 pub mod grpc;
 pub mod metrics;
 pub mod record;
@@ -15,6 +16,9 @@ pub mod report;
 mod rotation;
 pub mod server;
 pub mod sink;
+pub mod source;
+pub mod sync;
+pub mod transform;
 
 use std::net::SocketAddr;
 
@@ -138,6 +142,7 @@ impl Worker {
 enum RunnableRole {
     Connection(Box<connection::Connection>),
     Binding(Box<binding::Binding>),
+    Sync(Box<sync::Sync>),
 }
 
 impl RunnableRole {
@@ -146,6 +151,7 @@ impl RunnableRole {
             Role::Connection(config) => {
                 Ok((Self::Connection(Box::new(connection::Connection::new(context, config))), None))
             }
+            Role::Sync(config) => Ok((Self::Sync(Box::new(sync::Sync::new(context, *config)?)), None)),
             Role::Binding(config) => {
                 let listeners = match &config.output {
                     Some(output) => Some(Listeners::bind(output).await?),
@@ -161,6 +167,10 @@ impl RunnableRole {
         match self {
             Self::Connection(connection) => {
                 connection.run(token).await;
+                Ok(())
+            }
+            Self::Sync(sync) => {
+                sync.run(token).await;
                 Ok(())
             }
             Self::Binding(binding) => binding.run(token).await,

@@ -28,6 +28,11 @@ pub struct Record {
     pub message: MessageParts,
     /// When it happened at the source, milliseconds since the Unix epoch.
     pub at_millis: i64,
+    /// The body as it was read, where the source has bodies: for dead letters, and for targets that take it as it is while
+    /// [`is_changed`](Self::is_changed) is false.
+    pub original: Option<Bytes>,
+    /// Whether a transform has changed the content, so that [`original`](Self::original) is no longer it.
+    pub is_changed: bool,
 }
 
 impl Record {
@@ -37,9 +42,31 @@ impl Record {
         const OVERHEAD: usize = 256;
         let payload = match &self.payload {
             Payload::Raw(body) => body.len(),
-            Payload::Fields { size, .. } => *size,
+            Payload::Fields { size, .. } => *size * 2,
         };
         payload + OVERHEAD
+    }
+
+    /// The fields; none of a raw body.
+    #[must_use]
+    pub fn fields(&self) -> Option<&Fields> {
+        match &self.payload {
+            Payload::Raw(_) => None,
+            Payload::Fields { fields, .. } => Some(fields),
+        }
+    }
+
+    /// The record as users find it again, for instance `topic orders, broker broker-a, queue 3, offset 17`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let Position { partition, offset, index } = &self.position;
+        let mut parts = partition.split('@');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(topic), Some(broker), Some(queue)) => {
+                format!("topic {topic}, broker {broker}, queue {queue}, offset {offset}")
+            }
+            _ => format!("{} at {partition} {offset}/{index}", self.entity),
+        }
     }
 }
 
@@ -84,6 +111,8 @@ pub enum Payload {
 pub struct MessageParts {
     /// Id by which users find the message.
     pub id: String,
+    /// Whether the sender gave the id, so that a copy may keep it.
+    pub has_own_id: bool,
     /// Tag.
     pub tag: Option<String>,
     /// Keys.
@@ -92,6 +121,35 @@ pub struct MessageParts {
     pub properties: BTreeMap<String, String>,
     /// Sharding key.
     pub sharding_key: Option<String>,
-    /// Queue id.
-    pub queue_id: i32,
+    /// Its queue among those of its topic; none when that is not known.
+    pub queue: Option<QueueOf>,
+    /// When the sender made it, milliseconds since the Unix epoch.
+    pub born_millis: i64,
+}
+
+/// A queue by its number among all readable queues of a topic, in the order topic, broker, queue id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueOf {
+    /// Number from 0.
+    pub number: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// Why a record can never be processed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// CamelCase reason.
+    pub reason: &'static str,
+    /// What is wrong, with field and value.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Invalid {
+    /// An invalid record.
+    pub fn new(reason: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), remedy: remedy.into() }
+    }
 }

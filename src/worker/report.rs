@@ -13,7 +13,9 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::worker_config::Identity;
-use crate::worker_config::report::{BindingReport, ConnectionReport, ReportedError, WorkerReport, WorkerState};
+use crate::worker_config::report::{
+    BindingReport, ConnectionReport, ReportedError, SyncReport, WorkerReport, WorkerState,
+};
 
 /// Shortest time between two revisions that differ only in counters.
 pub const COUNTER_INTERVAL: Duration = Duration::from_secs(10);
@@ -51,6 +53,7 @@ impl Reporter {
             state: WorkerState::Starting,
             message: None,
             binding: None,
+            sync: None,
             connection: None,
             last_error: None,
             warnings: Vec::new(),
@@ -123,6 +126,18 @@ impl Reporter {
         let mut tracked = self.lock();
         if tracked.report.binding.as_ref() != Some(&binding) {
             tracked.report.binding = Some(binding);
+            tracked.is_stale = true;
+        }
+        if tracked.is_stale && tracked.revised_at.elapsed() >= COUNTER_INTERVAL {
+            self.revise(&mut tracked);
+        }
+    }
+
+    /// Replaces the counters of a sync; the revision follows in [`COUNTER_INTERVAL`].
+    pub fn set_sync(&self, sync: SyncReport) {
+        let mut tracked = self.lock();
+        if tracked.report.sync.as_ref() != Some(&sync) {
+            tracked.report.sync = Some(sync);
             tracked.is_stale = true;
         }
         if tracked.is_stale && tracked.revised_at.elapsed() >= COUNTER_INTERVAL {

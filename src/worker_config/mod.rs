@@ -10,6 +10,7 @@ pub mod binding;
 pub mod connection;
 pub mod report;
 pub mod sync;
+pub mod sync_source;
 pub mod sync_target;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 pub use binding::BindingConfig;
 pub use connection::{ClusterConfig, ConnectionConfig};
 pub use report::WorkerReport;
+pub use sync::SyncConfig;
 
 /// Version of this contract; a worker refuses a configuration of another version.
 pub const VERSION: u32 = 1;
@@ -69,6 +71,8 @@ pub enum Role {
     Connection(ConnectionConfig),
     /// Runs an input and/or output binding.
     Binding(BindingConfig),
+    /// Runs a data pipeline.
+    Sync(Box<SyncConfig>),
 }
 
 impl WorkerConfig {

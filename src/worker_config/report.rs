@@ -29,6 +29,9 @@ pub struct WorkerReport {
     /// Messages and failures of a binding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingReport>,
+    /// Records and failures of a sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncReport>,
     /// Result of testing a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ConnectionReport>,
@@ -82,6 +85,63 @@ pub struct BindingReport {
     pub lag: Option<u64>,
     /// Queues that this worker reads.
     pub queues: u32,
+}
+
+/// Counters of a sync.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncReport {
+    /// Records read from the source.
+    pub read: u64,
+    /// Records that the target has durably because of this worker.
+    pub written: u64,
+    /// Records that the target had already, so that they were not written again.
+    pub repeated: u64,
+    /// Records that may be at the target twice: their first write ended without an answer.
+    pub resent: u64,
+    /// Records left out by a filter, the loop guard or the write policy.
+    pub left_out: u64,
+    /// Invalid records that were skipped.
+    pub skipped: u64,
+    /// Invalid records that were moved to the dead-letter topic.
+    pub dead_lettered: u64,
+    /// Writes of a batch that failed and were tried again.
+    pub failed_writes: u64,
+    /// Records read and not yet acknowledged to the source.
+    pub in_flight: u64,
+    /// Records that wait at the source; none until known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
+    /// Milliseconds from the source's time of the record acknowledged last to its acknowledgement; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_millis: Option<u64>,
+    /// Records read a second, over the last ten seconds.
+    pub read_rate: f64,
+    /// Records written a second, over the last ten seconds.
+    pub write_rate: f64,
+    /// Queues or replication streams that this worker reads.
+    pub partitions: u32,
+    /// When records were acknowledged to the source last, milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_at_millis: Option<i64>,
+    /// Progress of each table that is read in full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableProgress>,
+}
+
+/// How far the reading of a table in full has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableProgress {
+    /// Name of the table.
+    pub table: String,
+    /// Rows read.
+    pub rows: u64,
+    /// Rows that the database expects, by its own statistics; none until known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_rows: Option<u64>,
+    /// Whether all rows were read.
+    pub is_complete: bool,
 }
 
 /// Result of testing a connection.

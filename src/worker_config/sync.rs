@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::connection::{ClusterConfig, TlsFiles};
 
+pub use super::sync_source::{
+    DatabaseConfig, Ddl, FilterConfig, MySqlSourceConfig, PostgresSourceConfig, RocketMqSourceConfig, SourceConfig,
+    StartOffset, SyncStart,
+};
 pub use super::sync_target::{
     DelayConfig, FileFormat, HttpTargetConfig, ObjectStorageTargetConfig, RocketMqTargetConfig, TableTargetConfig,
     TargetConfig,
@@ -34,134 +38,6 @@ pub struct SyncConfig {
     pub write: WriteConfig,
     /// What is done when something fails.
     pub errors: ErrorConfig,
-}
-
-/// Where records come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum SourceConfig {
-    /// Topics of a RocketMQ cluster.
-    RocketMq(RocketMqSourceConfig),
-    /// Tables of a PostgreSQL database, by logical replication.
-    Postgres(PostgresSourceConfig),
-    /// Tables of a MySQL or MariaDB database, by the binary log.
-    MySql(MySqlSourceConfig),
-}
-
-/// Topics of a RocketMQ cluster as source.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RocketMqSourceConfig {
-    /// The cluster.
-    pub cluster: ClusterConfig,
-    /// Topics, at least one.
-    pub topics: Vec<String>,
-    /// Which messages are read.
-    pub filter: FilterConfig,
-    /// Consumer group.
-    pub group: String,
-    /// Where a group without committed offsets starts.
-    pub start_from: SyncStart,
-}
-
-/// Which messages are read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum FilterConfig {
-    /// All.
-    All,
-    /// Those with one of these tags.
-    Tags(Vec<String>),
-    /// Those whose properties satisfy an SQL92 expression.
-    Sql(String),
-}
-
-/// Where a consumer group without committed offsets starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum SyncStart {
-    /// The oldest message that the broker still has.
-    First,
-    /// The first message stored after the group was created.
-    Last,
-    /// The first message stored at or after this time, milliseconds since the Unix epoch.
-    Timestamp(i64),
-    /// Given offsets; queues that are not listed start at their last message.
-    Offsets(Vec<StartOffset>),
-}
-
-/// Offset of the first message to read of one queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct StartOffset {
-    /// Topic without the namespace.
-    pub topic: String,
-    /// Broker name.
-    pub broker: String,
-    /// Queue id.
-    pub queue: i32,
-    /// Offset.
-    pub offset: i64,
-}
-
-/// Address and credentials of a database server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DatabaseConfig {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Name of the database.
-    pub database: String,
-    /// File of the user name.
-    pub username_file: String,
-    /// File of the password.
-    pub password_file: String,
-    /// TLS settings; none means plain TCP.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsFiles>,
-}
-
-/// Tables of a PostgreSQL database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PostgresSourceConfig {
-    /// The server.
-    pub server: DatabaseConfig,
-    /// Tables as `schema.table`.
-    pub tables: Vec<String>,
-    /// Replication slot.
-    pub slot: String,
-    /// Publication; created when it is missing.
-    pub publication: String,
-    /// What is done when a table's definition changes.
-    pub ddl: Ddl,
-}
-
-/// Tables of a MySQL or MariaDB database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct MySqlSourceConfig {
-    /// The server.
-    pub server: DatabaseConfig,
-    /// Tables of the database.
-    pub tables: Vec<String>,
-    /// Server id under which the worker reads the binary log.
-    pub server_id: u32,
-    /// What is done when a table's definition changes.
-    pub ddl: Ddl,
-}
-
-/// What is done when a table's definition changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ddl {
-    /// The sync stops and says so.
-    Stop,
-    /// Changes of definitions are left out.
-    Ignore,
-    /// They are passed on as records.
-    Forward,
 }
 
 /// What is read of a database.
@@ -303,4 +179,54 @@ pub enum OnInvalid {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         topic: Option<String>,
     },
+}
+
+impl SyncConfig {
+    /// The RocketMQ clusters of both sides.
+    pub fn clusters_mut(&mut self) -> Vec<&mut ClusterConfig> {
+        let mut clusters = Vec::new();
+        if let SourceConfig::RocketMq(source) = &mut self.source {
+            clusters.push(&mut source.cluster);
+        }
+        if let TargetConfig::RocketMq(target) = &mut self.target {
+            clusters.push(&mut target.cluster);
+        }
+        clusters
+    }
+
+    /// Paths of mounted files that are not a RocketMQ cluster's.
+    pub fn files_mut(&mut self) -> Vec<&mut String> {
+        let mut files: Vec<&mut String> = Vec::new();
+        match &mut self.source {
+            SourceConfig::RocketMq(_) => {}
+            SourceConfig::Postgres(source) => files.extend(source.server.files_mut()),
+            SourceConfig::MySql(source) => files.extend(source.server.files_mut()),
+        }
+        match &mut self.target {
+            TargetConfig::RocketMq(_) => {}
+            TargetConfig::Postgres(target) | TargetConfig::MySql(target) => files.extend(target.server.files_mut()),
+            TargetConfig::Http(target) => {
+                files.extend(target.token_file.as_mut());
+                files.extend(target.signing_key_file.as_mut());
+                files.extend(target.tls.iter_mut().flat_map(tls_files_mut));
+            }
+            TargetConfig::ObjectStorage(target) => {
+                files.extend(target.access_key_file.as_mut());
+                files.extend(target.secret_key_file.as_mut());
+            }
+        }
+        files
+    }
+}
+
+impl DatabaseConfig {
+    fn files_mut(&mut self) -> Vec<&mut String> {
+        let mut files = vec![&mut self.username_file, &mut self.password_file];
+        files.extend(self.tls.iter_mut().flat_map(tls_files_mut));
+        files
+    }
+}
+
+fn tls_files_mut(tls: &mut TlsFiles) -> impl Iterator<Item = &mut String> {
+    [&mut tls.ca, &mut tls.client_certificate, &mut tls.client_key].into_iter().flatten()
 }

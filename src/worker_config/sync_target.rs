@@ -1,11 +1,11 @@
-//! The target of a sync worker.
+//! Where a sync's records go.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::connection::{ClusterConfig, TlsFiles};
-use super::sync::DatabaseConfig;
+use super::sync_source::DatabaseConfig;
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,11 @@ pub struct RocketMqTargetConfig {
     /// When consumers see the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<DelayConfig>,
+    /// Create a missing topic, with as many queues as the source's.
+    #[serde(default)]
+    pub create_topics: bool,
+    /// Name of this cluster for the loop guard.
+    pub cluster_id: String,
 }
 
 /// When consumers see a message.

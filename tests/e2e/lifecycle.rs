@@ -22,13 +22,6 @@ const CHILDREN: [&str; 9] = [
     "HorizontalPodAutoscaler",
 ];
 
-pub async fn sync_is_not_implemented(world: &World) -> Outcome {
-    world.apply(&world.samples("sync_mirror.yaml")?).await?;
-    let condition = world.condition("RocketMQSync", "mirror-orders", "Ready", "False", "NotImplemented").await?;
-    world.show(&format!("Message: {}", condition["message"].as_str().unwrap_or_default()));
-    Ok(())
-}
-
 pub async fn longest_names(world: &World) -> Outcome {
     let name = format!("long-{}", "x".repeat(248));
     let topic = world.plain.create_topic("longest").await?;

@@ -19,6 +19,7 @@ mod lifecycle;
 mod rbac;
 mod rollout;
 mod secrets;
+mod sync;
 mod world;
 
 use std::future::Future;
@@ -57,7 +58,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("messages both ways, RocketMQ 4.9.7 with ACL", flow::both_ways_acl),
     scenario!("a wrong secret is explained, then fixed", secrets::wrong_secret),
     scenario!("a missing secret is explained, then created", secrets::missing_secret),
-    scenario!("a sync says that it is not implemented", lifecycle::sync_is_not_implemented),
+    scenario!("a sync moves messages from 5.4.0 to 4.9.7 with ACL", sync::mirror),
     scenario!("names of 253 characters work", lifecycle::longest_names),
     scenario!("kubectl get rocketmq prints all kinds", lifecycle::get_prints_all_kinds),
     scenario!("a changed spec rolls without loss", rollout::changed_spec),

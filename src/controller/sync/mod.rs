@@ -1,4 +1,18 @@
 //! Control plane of RocketMQSync.
 
+mod build;
+mod dereference;
 mod reconcile;
+mod sides;
+mod source;
 mod status;
+mod steps;
+mod target;
+mod validate;
+
+pub use build::build_worker_config;
+pub use dereference::Dereferenced;
+pub use validate::{ValidatedSync, validate};
+
+/// `app.kubernetes.io/component` of its children.
+pub const COMPONENT: &str = "sync";

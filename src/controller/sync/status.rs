@@ -1,28 +1,76 @@
 //! Computes the status of a RocketMQSync.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{reasons, types};
 use crate::api::{RocketMQSync, RocketMQSyncStatus};
+use crate::controller::children::Owner;
 use crate::controller::conditions::{Draft, merge};
-use crate::controller::status::conditions_of;
+use crate::controller::settle::Outcome;
+use crate::controller::status::{Situation, conditions_of};
+use crate::controller::worker_status::{PodReport, sync_total};
+use crate::controller::workload::state::{Rollout, complaint, newest_error, warning, workers};
+use crate::worker_config::report::warnings;
 
-const MESSAGE: &str = "the spec is valid, but this version runs no RocketMQSync yet; meanwhile use a RocketMQBinding of direction Input \
-    that delivers the messages to an app of yours, and one of direction Output to publish";
+use super::COMPONENT;
 
-/// The status that says that nothing runs, and what to use meanwhile.
+/// The status that says what `outcome` and `reports` come to.
 #[must_use]
-pub fn compute(sync: &RocketMQSync, now: Timestamp) -> RocketMQSyncStatus {
+pub fn compute(
+    sync: &RocketMQSync,
+    outcome: &Outcome,
+    reports: &BTreeMap<String, PodReport>,
+    now: Timestamp,
+) -> RocketMQSyncStatus {
+    let previous = conditions_of(sync);
+    let rollout = outcome.deployment.as_ref().map(Rollout::of).unwrap_or_default();
+    let complaint = complaint(reports);
+    let situation = Situation { state: sync.spec.state, outcome, rollout: rollout.clone(), complaint, previous };
+    let mut drafts = vec![situation.ready()];
+    drafts.extend(situation.shared());
+    drafts.extend(
+        warning(reports, warnings::CREDENTIALS_REFUSED)
+            .map(|message| Draft::new(types::CREDENTIALS_REFUSED, true, reasons::CREDENTIALS_REFUSED, message)),
+    );
     let generation = sync.metadata.generation.unwrap_or_default();
-    let drafts = vec![
-        Draft::new(types::READY, false, reasons::NOT_IMPLEMENTED, MESSAGE),
-        Draft::new(types::ACCEPTED, true, reasons::NOT_IMPLEMENTED, MESSAGE),
-        Draft::new(types::RECONCILING, false, reasons::SETTLED, "nothing is being changed"),
-        Draft::new(types::STALLED, true, reasons::NOT_IMPLEMENTED, MESSAGE),
-    ];
+    let total = sync_total(reports).unwrap_or_default();
+    let checkpoint = total.checkpoint_at_millis.and_then(|millis| Timestamp::from_millisecond(millis).ok()).map(Time);
+    let before = sync.status.as_ref();
     RocketMQSyncStatus {
         observed_generation: Some(generation),
-        conditions: merge(conditions_of(sync), drafts, generation, now),
-        ..RocketMQSyncStatus::default()
+        conditions: merge(previous, drafts, generation, now),
+        replicas: Some(rollout.replicas),
+        ready_replicas: Some(rollout.ready),
+        selector: Some(selector(sync)),
+        records_read: Some(signed(total.read)),
+        records_written: Some(signed(total.written)),
+        repeated: Some(signed(total.repeated)),
+        resent: Some(signed(total.resent)),
+        left_out: Some(signed(total.left_out)),
+        skipped: Some(signed(total.skipped)),
+        dead_lettered: Some(signed(total.dead_lettered)),
+        lag: total.lag.map(signed),
+        delay_millis: total.delay_millis.map(signed),
+        read_rate: Some(whole(total.read_rate)),
+        write_rate: Some(whole(total.write_rate)),
+        last_checkpoint: checkpoint.or_else(|| before.and_then(|status| status.last_checkpoint.clone())),
+        last_error: newest_error(before.and_then(|status| status.last_error.as_ref()), reports),
+        workers: workers(reports),
     }
+}
+
+fn selector(sync: &RocketMQSync) -> String {
+    let labels = Owner::of(sync, COMPONENT).selector();
+    labels.iter().map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(",")
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn whole(rate: f64) -> i64 {
+    rate.round() as i64
 }

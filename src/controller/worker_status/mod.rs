@@ -27,7 +27,7 @@ use super::metrics::Metrics;
 use super::settings::Settings;
 
 pub use http::Endpoint;
-pub use reports::{PodReport, Reports, total};
+pub use reports::{PodReport, Reports, sync_total, total};
 
 use poll::Poller;
 
@@ -117,6 +117,7 @@ impl Pods<'_> {
         let kind = match pod.labels().get(COMPONENT_LABEL)?.as_str() {
             "binding" => "RocketMQBinding",
             "connection" => "RocketMQConnection",
+            "sync" => "RocketMQSync",
             _ => return None,
         };
         let name = pod.annotations().get(OWNER_ANNOTATION)?.clone();

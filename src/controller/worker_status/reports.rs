@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::controller::context::Key;
 use crate::worker_config::WorkerReport;
-use crate::worker_config::report::BindingReport;
+use crate::worker_config::report::{BindingReport, SyncReport};
 
 /// What is known of one worker pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +81,7 @@ fn difference(before: Option<&PodReport>, after: &PodReport) -> Change {
         && before.warnings == after.warnings;
     if !same_state || before.connection != after.connection || before.started_at_millis != after.started_at_millis {
         Change::State
-    } else if before.binding != after.binding {
+    } else if before.binding != after.binding || before.sync != after.sync {
         Change::Counters
     } else {
         Change::None
@@ -96,6 +96,41 @@ pub fn total(reports: &BTreeMap<String, PodReport>) -> Option<BindingReport> {
         PodReport::Unreadable(_) => None,
     });
     parts.fold(None, |sum, part| Some(sum.map_or_else(|| part.clone(), |sum| add(&sum, part))))
+}
+
+/// Sums over all workers of a sync; none when no worker has reported.
+#[must_use]
+pub fn sync_total(reports: &BTreeMap<String, PodReport>) -> Option<SyncReport> {
+    let parts = reports.values().filter_map(|report| match report {
+        PodReport::Read(report) => report.sync.as_ref(),
+        PodReport::Unreadable(_) => None,
+    });
+    parts.fold(None, |sum, part| Some(sum.map_or_else(|| part.clone(), |sum| add_sync(&sum, part))))
+}
+
+fn add_sync(one: &SyncReport, other: &SyncReport) -> SyncReport {
+    let lag = match (one.lag, other.lag) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
+    };
+    SyncReport {
+        read: one.read.saturating_add(other.read),
+        written: one.written.saturating_add(other.written),
+        repeated: one.repeated.saturating_add(other.repeated),
+        resent: one.resent.saturating_add(other.resent),
+        left_out: one.left_out.saturating_add(other.left_out),
+        skipped: one.skipped.saturating_add(other.skipped),
+        dead_lettered: one.dead_lettered.saturating_add(other.dead_lettered),
+        failed_writes: one.failed_writes.saturating_add(other.failed_writes),
+        in_flight: one.in_flight.saturating_add(other.in_flight),
+        lag,
+        delay_millis: one.delay_millis.max(other.delay_millis),
+        read_rate: one.read_rate + other.read_rate,
+        write_rate: one.write_rate + other.write_rate,
+        partitions: one.partitions.saturating_add(other.partitions),
+        checkpoint_at_millis: one.checkpoint_at_millis.max(other.checkpoint_at_millis),
+        tables: one.tables.iter().chain(&other.tables).cloned().collect(),
+    }
 }
 
 fn add(one: &BindingReport, other: &BindingReport) -> BindingReport {

@@ -14,13 +14,56 @@ use super::files::{MountedFile, path_of};
 /// Port of a name server when an address has none.
 const NAME_SERVER_PORT: u16 = 9876;
 
-/// File names of what a cluster needs.
-const ACCESS_KEY: &str = "accessKey";
-const SECRET_KEY: &str = "secretKey";
-const SECURITY_TOKEN: &str = "securityToken";
-const CA: &str = "ca.crt";
-const CLIENT_CERTIFICATE: &str = "client.crt";
-const CLIENT_KEY: &str = "client.key";
+/// Names of the files that a cluster needs: a pod may work with two clusters.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FileNames {
+    access_key: &'static str,
+    secret_key: &'static str,
+    security_token: &'static str,
+    /// Certificates.
+    pub tls: TlsNames,
+}
+
+/// Names of certificate files.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TlsNames {
+    /// Certificate authorities.
+    pub ca: &'static str,
+    /// Client certificate.
+    pub certificate: &'static str,
+    /// Its key.
+    pub key: &'static str,
+}
+
+/// Names where there is one cluster.
+pub static ONLY: FileNames = FileNames {
+    access_key: "accessKey",
+    secret_key: "secretKey",
+    security_token: "securityToken",
+    tls: TlsNames { ca: "ca.crt", certificate: "client.crt", key: "client.key" },
+};
+
+/// Names for the cluster that a sync reads.
+pub static SOURCE: FileNames = FileNames {
+    access_key: "source-accessKey",
+    secret_key: "source-secretKey",
+    security_token: "source-securityToken",
+    tls: TlsNames { ca: "source-ca.crt", certificate: "source-client.crt", key: "source-client.key" },
+};
+
+/// Names for the cluster that a sync writes to.
+pub static TARGET: FileNames = FileNames {
+    access_key: "target-accessKey",
+    secret_key: "target-secretKey",
+    security_token: "target-securityToken",
+    tls: TlsNames { ca: "target-ca.crt", certificate: "target-client.crt", key: "target-client.key" },
+};
+
+impl Default for &'static FileNames {
+    fn default() -> Self {
+        &ONLY
+    }
+}
 
 /// A RocketMQ cluster as specs describe it.
 #[derive(Clone, Default, PartialEq)]
@@ -41,23 +84,32 @@ pub struct Cluster {
     pub files: Vec<MountedFile>,
     /// Nodes to run on.
     pub agent: Option<Agent>,
+    /// Names of its files.
+    pub names: &'static FileNames,
 }
 
 impl Cluster {
     /// The cluster of a connection. `prefix` starts the field names in messages, for instance `spec`.
     #[must_use]
     pub fn of_connection(spec: &RocketMQConnectionSpec, prefix: &str) -> Self {
+        Self::of_side(spec, prefix, &ONLY)
+    }
+
+    /// The cluster of a connection that is one of several in a pod, with file names of its own.
+    #[must_use]
+    pub fn of_side(spec: &RocketMQConnectionSpec, prefix: &str, names: &'static FileNames) -> Self {
         let tls = spec.tls.clone().filter(|tls| tls.enabled);
         let mut files = Vec::new();
         if let Some(credentials) = &spec.credentials {
             let field = |name: &str| format!("{prefix}.credentials.{name}");
-            files.extend(MountedFile::credential(ACCESS_KEY, field("accessKey"), &credentials.access_key));
-            files.extend(MountedFile::credential(SECRET_KEY, field("secretKey"), &credentials.secret_key));
+            files.extend(MountedFile::credential(names.access_key, field("accessKey"), &credentials.access_key));
+            files.extend(MountedFile::credential(names.secret_key, field("secretKey"), &credentials.secret_key));
             let token = credentials.security_token.as_ref();
-            files
-                .extend(token.and_then(|token| MountedFile::credential(SECURITY_TOKEN, field("securityToken"), token)));
+            files.extend(
+                token.and_then(|token| MountedFile::credential(names.security_token, field("securityToken"), token)),
+            );
         }
-        files.extend(tls.iter().flat_map(|tls| tls_files(tls, prefix)));
+        files.extend(tls.iter().flat_map(|tls| tls_files(tls, prefix, &names.tls)));
         Self {
             name_servers: spec.name_servers.clone(),
             name_servers_field: "spec.nameServers",
@@ -67,6 +119,7 @@ impl Cluster {
             tls,
             files,
             agent: spec.agent.clone(),
+            names,
         }
     }
 
@@ -79,8 +132,8 @@ impl Cluster {
         access_key: Option<&Credential>,
         secret_key: Option<&Credential>,
     ) -> Self {
-        let access_key = access_key.and_then(|key| MountedFile::credential(ACCESS_KEY, "spec.accessKey", key));
-        let secret_key = secret_key.and_then(|key| MountedFile::credential(SECRET_KEY, "spec.secretKey", key));
+        let access_key = access_key.and_then(|key| MountedFile::credential(ONLY.access_key, "spec.accessKey", key));
+        let secret_key = secret_key.and_then(|key| MountedFile::credential(ONLY.secret_key, "spec.secretKey", key));
         let name_servers = name_server.unwrap_or_default().split([',', ';']).map(str::trim);
         Self {
             // As with Dapr, the domain wins over the list.
@@ -115,19 +168,14 @@ impl Cluster {
     /// The worker's view: paths instead of values, and a port for every name server.
     #[must_use]
     pub fn config(&self) -> ClusterConfig {
-        let path = |name: &str| path_of(&self.files, name);
-        let credentials = path(ACCESS_KEY).zip(path(SECRET_KEY)).map(|(access_key, secret_key)| CredentialFiles {
+        let (path, names) = (|name: &str| path_of(&self.files, name), self.names);
+        let keys = path(names.access_key).zip(path(names.secret_key));
+        let credentials = keys.map(|(access_key, secret_key)| CredentialFiles {
             access_key,
             secret_key,
-            security_token: path(SECURITY_TOKEN),
+            security_token: path(names.security_token),
         });
-        let tls = self.tls.as_ref().map(|tls| TlsFiles {
-            ca: path(CA),
-            client_certificate: path(CLIENT_CERTIFICATE),
-            client_key: path(CLIENT_KEY),
-            server_name: tls.server_name.clone(),
-            insecure_skip_verify: tls.insecure_skip_verify,
-        });
+        let tls = self.tls.as_ref().map(|tls| tls_config(tls, &self.files, &names.tls));
         ClusterConfig {
             name_servers: self.name_servers.iter().map(|server| with_port(server)).collect(),
             name_server_domain: self.name_server_domain.clone(),
@@ -139,17 +187,31 @@ impl Cluster {
     }
 }
 
-fn tls_files(tls: &Tls, prefix: &str) -> Vec<MountedFile> {
+/// The certificate files of TLS settings; `prefix` starts the field names in messages.
+#[must_use]
+pub fn tls_files(tls: &Tls, prefix: &str, names: &TlsNames) -> Vec<MountedFile> {
     let field = |name: &str| format!("{prefix}.tls.{name}");
-    let ca = tls.ca.as_ref().and_then(|pem| MountedFile::pem(CA, field("ca"), pem));
+    let ca = tls.ca.as_ref().and_then(|pem| MountedFile::pem(names.ca, field("ca"), pem));
     let certificate = tls.client_certificate.as_ref();
-    let certificate = certificate.and_then(|pem| MountedFile::pem(CLIENT_CERTIFICATE, field("clientCertificate"), pem));
+    let certificate = certificate.and_then(|pem| MountedFile::pem(names.certificate, field("clientCertificate"), pem));
     let key = tls.client_key.as_ref().map(|key| MountedFile {
-        name: CLIENT_KEY,
+        name: names.key,
         field: field("clientKey"),
         source: super::files::Source::Secret(key.secret_key_ref.clone()),
     });
     [ca, certificate, key].into_iter().flatten().collect()
+}
+
+/// TLS settings with the paths of their files.
+#[must_use]
+pub fn tls_config(tls: &Tls, files: &[MountedFile], names: &TlsNames) -> TlsFiles {
+    TlsFiles {
+        ca: path_of(files, names.ca),
+        client_certificate: path_of(files, names.certificate),
+        client_key: path_of(files, names.key),
+        server_name: tls.server_name.clone(),
+        insecure_skip_verify: tls.insecure_skip_verify,
+    }
 }
 
 /// Port of `host:port` or `[address]:port`; none when there is none.

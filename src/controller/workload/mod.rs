@@ -5,5 +5,6 @@ pub mod files;
 pub mod lookup;
 pub mod objects;
 pub mod pod;
+pub mod scaling;
 pub mod state;
 pub mod template;

@@ -199,7 +199,7 @@ impl Member {
     /// Where a topic's queues start when nothing was committed.
     pub fn start_from(&self, topic: &str) -> StartFrom {
         let retry = self.topics.iter().any(|known| known.is_retry && known.topic == topic);
-        if retry { StartFrom::First } else { self.config.start_from }
+        if retry { StartFrom::First } else { self.config.start_from.clone() }
     }
 
     /// Remembers or clears what keeps a part of the consumer from working.
@@ -245,7 +245,7 @@ impl Member {
     pub fn heartbeat_data(&self) -> Value {
         let from = match self.config.start_from {
             StartFrom::First => "CONSUME_FROM_FIRST_OFFSET",
-            StartFrom::Last => "CONSUME_FROM_LAST_OFFSET",
+            StartFrom::Last | StartFrom::Offsets(_) => "CONSUME_FROM_LAST_OFFSET",
             StartFrom::Timestamp(_) => "CONSUME_FROM_TIMESTAMP",
         };
         json!({

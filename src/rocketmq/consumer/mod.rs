@@ -17,6 +17,7 @@ mod pull;
 mod rebalance;
 mod tracker;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::error::{Error, ErrorKind, Result};
+use super::route::Queue;
 
 pub use delivery::{Delivery, Redelivery};
 pub(crate) use member::Member;
@@ -164,7 +166,7 @@ impl Subscription {
 }
 
 /// Where a queue without a committed offset starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartFrom {
     /// The oldest message that the broker still has.
     First,
@@ -172,6 +174,9 @@ pub enum StartFrom {
     Last,
     /// The first message stored at or after this time, milliseconds since the Unix epoch.
     Timestamp(i64),
+    /// These offsets, by queue with its topic without the namespace; a queue that is not named starts as with
+    /// [`Last`](Self::Last), and an offset that the broker does not have becomes the nearest one that it has.
+    Offsets(Arc<BTreeMap<Queue, i64>>),
 }
 
 /// What a consumer is doing now.

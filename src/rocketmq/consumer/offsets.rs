@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::client::{Inner, check, lock};
 use super::super::error::Result;
+use super::super::message::without_namespace;
 use super::super::route::{MASTER_ID, Queue};
 use super::super::wire::Command;
 use super::super::wire::codes::{request, response};
@@ -71,16 +72,23 @@ async fn refresh_lag(member: &Member) {
 /// # Errors
 /// The broker cannot be reached or refuses.
 pub(super) async fn start_position(member: &Member, queue: &Queue) -> Result<(i64, Option<i64>)> {
+    let (client, start_from) = (member.client(), member.start_from(&queue.topic));
     if !member.config.broadcasting
-        && let Some(committed) =
-            committed(member.client(), member.group(), queue, member.start_from(&queue.topic)).await?
+        && let Some(committed) = committed(client, member.group(), queue, &start_from).await?
     {
         return Ok((committed, Some(committed)));
     }
-    let start = match member.start_from(&queue.topic) {
-        StartFrom::First => boundary(member.client(), request::GET_MIN_OFFSET, queue).await?,
-        StartFrom::Last => boundary(member.client(), request::GET_MAX_OFFSET, queue).await?,
-        StartFrom::Timestamp(millis) => search(member.client(), queue, millis).await?,
+    let start = match start_from {
+        StartFrom::First => boundary(client, request::GET_MIN_OFFSET, queue).await?,
+        StartFrom::Last => boundary(client, request::GET_MAX_OFFSET, queue).await?,
+        StartFrom::Timestamp(millis) => search(client, queue, millis).await?,
+        StartFrom::Offsets(offsets) => {
+            let topic = without_namespace(client.config.namespace.as_deref(), &queue.topic).to_owned();
+            match offsets.get(&Queue { topic, ..queue.clone() }) {
+                Some(offset) => *offset,
+                None => boundary(client, request::GET_MAX_OFFSET, queue).await?,
+            }
+        }
     };
     Ok((start, None))
 }
@@ -90,7 +98,7 @@ pub(super) async fn start_position(member: &Member, queue: &Queue) -> Result<(i6
 /// A 4.9 broker answers 0 for a group that it does not know, when the queue still has its first message: whether 0 was really
 /// committed matters when the group is to start elsewhere, and is looked up in the broker's whole table then. 5.x brokers
 /// tell with `setZeroIfNotFound=false`.
-async fn committed(client: &Arc<Inner>, group: &str, queue: &Queue, start: StartFrom) -> Result<Option<i64>> {
+async fn committed(client: &Arc<Inner>, group: &str, queue: &Queue, start: &StartFrom) -> Result<Option<i64>> {
     let address = client.broker_address(&queue.broker_name, MASTER_ID, false)?;
     let request =
         of_queue(request::QUERY_CONSUMER_OFFSET, queue).with("consumerGroup", group).with("setZeroIfNotFound", false);
@@ -99,7 +107,7 @@ async fn committed(client: &Arc<Inner>, group: &str, queue: &Queue, start: Start
         return Ok(None);
     }
     let offset = check(answer, &address, &format!("group {group}"))?.number("offset").filter(|offset| *offset >= 0);
-    if offset == Some(0) && start != StartFrom::First && !is_committed(client, &address, group, queue).await {
+    if offset == Some(0) && *start != StartFrom::First && !is_committed(client, &address, group, queue).await {
         return Ok(None);
     }
     Ok(offset)

@@ -125,13 +125,13 @@ fn keep_for_retry(batch: Vec<Pending>, error: &Error) -> Vec<Pending> {
     kept
 }
 
-/// Gives messages without a sharding key to another broker's lane, and all of them when the queue is gone.
+/// Gives messages without a queue or sharding key to another broker's lane, and all of them when the queue is gone.
 async fn redistribute(core: &Arc<Core>, queue: &Queue, batch: Vec<Pending>) -> Vec<Pending> {
     let Ok(queues) = core.publish_queues(&queue.topic).await else { return batch };
     let gone = !queues.contains(queue);
     let elsewhere = queues.iter().any(|other| other.broker_name != queue.broker_name);
     let (moving, staying): (Vec<_>, Vec<_>) =
-        batch.into_iter().partition(|pending| gone || elsewhere && pending.message.sharding_key.is_none());
+        batch.into_iter().partition(|pending| gone || elsewhere && !pending.message.is_bound());
     for pending in moving {
         match core.select_queue(&pending.message, Some(&queue.broker_name)).await {
             Ok(other) => core.push(&other, vec![pending]),

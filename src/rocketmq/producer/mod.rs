@@ -170,6 +170,14 @@ impl Producer {
         connection.send(self.0.client.0.sign(request)).await
     }
 
+    /// The queues to which messages of a topic may go, in the order broker, queue id; never empty.
+    ///
+    /// # Errors
+    /// The topic does not exist, or no name server answers.
+    pub async fn queues(&self, topic: &str) -> Result<Arc<[Queue]>> {
+        self.0.publish_queues(&self.0.client.0.scoped(topic)).await
+    }
+
     /// Sends what is on its way, then ends. Messages given to [`send`](Self::send) later fail with [`ErrorKind::Closed`].
     pub async fn shutdown(&self) {
         lock(&self.0.lanes).clear();
@@ -243,7 +251,7 @@ impl Core {
         let mut lanes: BTreeMap<Queue, Vec<Pending>> = BTreeMap::new();
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {
-            let queue = match chosen.get(&message.topic).filter(|_| message.sharding_key.is_none()) {
+            let queue = match chosen.get(&message.topic).filter(|_| !message.is_bound()) {
                 Some(queue) => Ok(queue.clone()),
                 None => self.select_queue(&message, None).await,
             };
@@ -254,7 +262,7 @@ impl Core {
                     continue;
                 }
             };
-            if message.sharding_key.is_none() {
+            if !message.is_bound() {
                 chosen.insert(message.topic.clone(), queue.clone());
             }
             let Some(memory) = self.reserve(&message, &mut lanes).await else {

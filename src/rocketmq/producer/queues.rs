@@ -26,9 +26,14 @@ pub(super) struct PublishQueues {
 }
 
 impl Core {
-    /// The queue for a message: by its sharding key, else by turn, avoiding a broker that has just failed.
+    /// The queue for a message: the one it names, or by its sharding key, else by turn, avoiding a broker that has just failed.
     pub(super) async fn select_queue(&self, message: &Outgoing, avoid: Option<&str>) -> Result<Queue> {
         let queues = self.publish_queues(&message.topic).await?;
+        if let Some((broker, id)) = &message.queue {
+            let wanted = |queue: &&Queue| queue.queue_id == *id && queue.broker_name == *broker;
+            let replacement = || &queues[id.unsigned_abs() as usize % queues.len()];
+            return Ok(queues.iter().find(wanted).unwrap_or_else(replacement).clone());
+        }
         if let Some(key) = &message.sharding_key {
             return Ok(queues[shard(key, queues.len())].clone());
         }

@@ -1,8 +1,15 @@
 //! Where records are written. A sink is asked for one batch after the other and answers when the target has it durably.
 
+pub mod rocketmq;
+
 use std::future::Future;
 
+use super::error::reported;
 use super::record::Record;
+use super::sync::Setting;
+use crate::worker_config::report::ReportedError;
+use crate::worker_config::sync::TargetConfig;
+use rocketmq::RocketMqSink;
 
 /// A target of records.
 ///
@@ -30,8 +37,10 @@ pub struct Written {
     pub written: u64,
     /// Records that the target had already, so that they were not written again.
     pub repeated: u64,
-    /// Records that were left out by the write policy.
+    /// Records that were left out by the write policy or the loop guard.
     pub left_out: u64,
+    /// Records that may be at the target twice, because an earlier write of them ended without an answer.
+    pub resent: u64,
 }
 
 /// Why a batch was not written.
@@ -59,4 +68,55 @@ pub enum WriteError {
         /// What to do about it.
         remedy: String,
     },
+}
+
+impl WriteError {
+    /// The error as it appears in a worker's report.
+    #[must_use]
+    pub fn report(&self) -> ReportedError {
+        let (Self::Unavailable { reason, message, remedy } | Self::Invalid { reason, message, remedy, .. }) = self;
+        reported(reason, message.clone(), remedy.clone())
+    }
+}
+
+/// The sink that a configuration asks for.
+pub enum AnySink {
+    /// A topic of a RocketMQ cluster.
+    RocketMq(Box<RocketMqSink>),
+}
+
+impl AnySink {
+    /// Opens the target of a pipeline.
+    ///
+    /// # Errors
+    /// What is missing; opening is tried again later.
+    pub async fn open(setting: &Setting) -> Result<Self, ReportedError> {
+        match &setting.config.target {
+            TargetConfig::RocketMq(config) => {
+                RocketMqSink::open(setting, config).await.map(|sink| Self::RocketMq(Box::new(sink)))
+            }
+            TargetConfig::Postgres(_)
+            | TargetConfig::MySql(_)
+            | TargetConfig::Http(_)
+            | TargetConfig::ObjectStorage(_) => Err(reported(
+                "NotImplemented",
+                "target: this version writes to RocketMQ topics only",
+                "use target.connectionRef, or a later version",
+            )),
+        }
+    }
+}
+
+impl Sink for AnySink {
+    async fn write(&mut self, batch: &[Record]) -> Result<Written, WriteError> {
+        match self {
+            Self::RocketMq(sink) => sink.write(batch).await,
+        }
+    }
+
+    async fn close(self) -> Result<(), WriteError> {
+        match self {
+            Self::RocketMq(sink) => sink.close().await,
+        }
+    }
 }

@@ -1,0 +1,119 @@
+//! The target of a sync as the worker sees it.
+
+use sha2::{Digest, Sha256};
+
+use crate::api::RocketMQSyncSpec;
+use crate::api::sync::{Delay, FileFormat, ObjectStorageTarget};
+use crate::api::sync_database::{MySqlTarget, PostgresTarget};
+use crate::controller::children::Owner;
+use crate::controller::error::Problem;
+use crate::controller::workload::cluster::{Cluster, tls_config};
+use crate::controller::workload::files::{MountedFile, path_of};
+use crate::worker_config::sync as config;
+
+use super::sides::{
+    HTTP_SIGNING_KEY, HTTP_TOKEN, STORE_ACCESS_KEY, STORE_SECRET_KEY, TARGET_DATABASE, database_config, enabled,
+};
+use super::source::group;
+use super::steps::{bytes, millis};
+
+const POSTGRES_PORT: u16 = 5432;
+const MYSQL_PORT: u16 = 3306;
+/// Size and age at which a file is closed when the spec says nothing.
+const ROLL_BYTES: u64 = 128 << 20;
+const ROLL_MILLIS: u64 = 300_000;
+
+/// The target; `cluster` is that of its connection.
+///
+/// # Errors
+/// A field that holds no usable value.
+pub fn target_config(
+    spec: &RocketMQSyncSpec,
+    owner: &Owner,
+    cluster: Option<&Cluster>,
+    files: &[MountedFile],
+) -> Result<config::TargetConfig, Problem> {
+    let target = &spec.target;
+    if let Some(PostgresTarget { server, table, key_fields, create_table }) = &target.postgres {
+        return Ok(config::TargetConfig::Postgres(config::TableTargetConfig {
+            server: database_config(server, POSTGRES_PORT, files, &TARGET_DATABASE),
+            table: table.clone(),
+            key_fields: key_fields.clone(),
+            create_table: *create_table,
+        }));
+    }
+    if let Some(MySqlTarget { server, table, key_fields, create_table }) = &target.mysql {
+        return Ok(config::TargetConfig::MySql(config::TableTargetConfig {
+            server: database_config(server, MYSQL_PORT, files, &TARGET_DATABASE),
+            table: table.clone(),
+            key_fields: key_fields.clone(),
+            create_table: *create_table,
+        }));
+    }
+    if let Some(http) = &target.http {
+        return Ok(config::TargetConfig::Http(config::HttpTargetConfig {
+            url: http.url.clone(),
+            headers: http.headers.clone(),
+            token_file: path_of(files, HTTP_TOKEN),
+            signing_key_file: path_of(files, HTTP_SIGNING_KEY),
+            tls: enabled(http.tls.as_ref()).map(|tls| tls_config(tls, files, &TARGET_DATABASE.tls)),
+        }));
+    }
+    if let Some(store) = &target.object_storage {
+        return object_storage(store, files).map(config::TargetConfig::ObjectStorage);
+    }
+    let cluster = cluster.cloned().unwrap_or_default();
+    Ok(config::TargetConfig::RocketMq(config::RocketMqTargetConfig {
+        cluster_id: cluster_id(&cluster, target.cluster_id.as_deref()),
+        cluster: cluster.config(),
+        topic: target.topic.clone(),
+        group: target.producer_group.clone().unwrap_or_else(|| group(owner)),
+        tag_field: target.tags.clone(),
+        key_fields: target.keys.clone(),
+        sharding_key_field: target.sharding_key.clone(),
+        delay: target.delay.as_ref().and_then(delay),
+        create_topics: target.create_topics,
+    }))
+}
+
+fn object_storage(
+    store: &ObjectStorageTarget,
+    files: &[MountedFile],
+) -> Result<config::ObjectStorageTargetConfig, Problem> {
+    let roll_bytes = store.roll_size.as_ref().map(|size| bytes("spec.target.objectStorage.rollSize", size));
+    let roll_millis = store.roll_interval.as_ref().map(|age| millis("spec.target.objectStorage.rollInterval", age));
+    Ok(config::ObjectStorageTargetConfig {
+        url: store.url.clone(),
+        endpoint: store.endpoint.clone(),
+        region: store.region.clone(),
+        access_key_file: path_of(files, STORE_ACCESS_KEY),
+        secret_key_file: path_of(files, STORE_SECRET_KEY),
+        file_format: match store.file_format {
+            FileFormat::JsonLines => config::FileFormat::JsonLines,
+            FileFormat::Parquet => config::FileFormat::Parquet,
+        },
+        roll_bytes: roll_bytes.transpose()?.unwrap_or(ROLL_BYTES),
+        roll_millis: roll_millis.transpose()?.unwrap_or(ROLL_MILLIS),
+    })
+}
+
+fn delay(delay: &Delay) -> Option<config::DelayConfig> {
+    match (delay.level.and_then(|level| u8::try_from(level).ok()), &delay.field) {
+        (Some(level), _) => Some(config::DelayConfig::Level(level)),
+        (None, Some(field)) => Some(config::DelayConfig::Field(field.clone())),
+        (None, None) => None,
+    }
+}
+
+/// Name of a cluster for the loop guard: the one that the sync gives, else one that is the same for the same addresses.
+pub fn cluster_id(cluster: &Cluster, given: Option<&str>) -> String {
+    if let Some(given) = given {
+        return given.to_owned();
+    }
+    let config = cluster.config();
+    let mut parts = config.name_servers;
+    parts.sort();
+    parts.extend(config.name_server_domain);
+    parts.push(config.instance_id.unwrap_or_default());
+    Sha256::digest(parts.join(";").as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}

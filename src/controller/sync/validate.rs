@@ -1,0 +1,193 @@
+//! Checks a RocketMQSync and gives what building needs; later steps never see the custom resource.
+
+use kube::ResourceExt;
+
+use crate::api::condition::reasons;
+use crate::api::connection::ConnectionType;
+use crate::api::reference::ConnectionRef;
+use crate::api::workload::Autoscaling;
+use crate::api::{RocketMQConnectionSpec, RocketMQSync, RocketMQSyncSpec};
+use crate::controller::children::Owner;
+use crate::controller::error::{Error, Problem};
+use crate::controller::settings::Settings;
+use crate::controller::workload::cluster::Cluster;
+use crate::controller::workload::pod::Workload;
+use crate::controller::workload::scaling;
+use crate::controller::workload::template::Template;
+use crate::worker_config::SyncConfig;
+
+use super::COMPONENT;
+use super::dereference::Dereferenced;
+use super::sides::{files, source_cluster, target_cluster};
+use super::source::source_config;
+use super::steps;
+use super::target::target_config;
+
+/// Time that a pod gets to write its last batch, in seconds.
+const GRACE_SECONDS: u32 = 45;
+
+/// A sync that can be built.
+#[derive(Clone, PartialEq)]
+pub struct ValidatedSync {
+    /// What its pods need.
+    pub workload: Workload,
+    /// What its workers do.
+    pub config: SyncConfig,
+    /// Number of pods; none leaves it to others.
+    pub replicas: Option<i32>,
+    /// Bounds and targets of the autoscaler.
+    pub autoscaling: Option<Autoscaling>,
+}
+
+/// Checks `sync` against its own rules and against what it names.
+///
+/// # Errors
+/// [`Error::Invalid`] names every field that is wrong; [`Error::Unresolved`] names everything that is missing.
+pub fn validate(sync: &RocketMQSync, dereferenced: &Dereferenced, settings: &Settings) -> Result<ValidatedSync, Error> {
+    let (spec, namespace) = (&sync.spec, sync.namespace().unwrap_or_default());
+    let owner = Owner::of(sync, COMPONENT);
+    let (source, target) = (dereferenced.source.as_ref(), dereferenced.target.as_ref());
+    let (source_cluster, target_cluster) = (source_cluster(spec, source), target_cluster(spec, target));
+    let files = files(spec, source, target);
+    let mut problems = not_implemented(spec);
+    problems.extend(contradictions(spec));
+    let (transforms, wrong) = steps::transforms(spec);
+    problems.extend(wrong);
+    let template = collect(&mut problems, Template::check(spec.template.as_ref())).unwrap_or_default();
+    let source_side = collect(&mut problems, source_config(spec, &owner, source_cluster.as_ref(), &files));
+    let target_side = collect(&mut problems, target_config(spec, &owner, target_cluster.as_ref(), &files));
+    let batch = collect(&mut problems, steps::batch(&spec.batch));
+    let errors = collect(&mut problems, steps::errors(&spec.errors));
+    let (Some(source_side), Some(target_side), Some(batch), Some(errors), true) =
+        (source_side, target_side, batch, errors, problems.is_empty())
+    else {
+        return Err(Error::Invalid(problems));
+    };
+    let mut missing =
+        side_problems("source", spec.source.connection_ref.as_ref(), source, source_cluster.as_ref(), &namespace);
+    missing.extend(side_problems(
+        "target",
+        spec.target.connection_ref.as_ref(),
+        target,
+        target_cluster.as_ref(),
+        &namespace,
+    ));
+    missing.extend(dereferenced.found.problems(&files, &namespace));
+    if !missing.is_empty() {
+        return Err(Error::Unresolved(missing));
+    }
+    let agent = source_cluster.as_ref().or(target_cluster.as_ref()).and_then(|cluster| cluster.agent.clone());
+    Ok(ValidatedSync {
+        config: SyncConfig {
+            name: format!("{namespace}/{}", owner.name),
+            source: source_side,
+            target: target_side,
+            mode: steps::mode(spec.mode),
+            format: steps::format(spec.format),
+            transforms,
+            batch,
+            write: steps::write(spec.write.as_ref()),
+            errors,
+        },
+        workload: Workload {
+            owner,
+            image: settings.worker_image.clone(),
+            image_pull_policy: settings.worker_image_pull_policy.clone(),
+            admin_port: settings.worker_admin_port,
+            files,
+            agent,
+            template,
+            grace_seconds: GRACE_SECONDS,
+            leave_seconds: 0,
+        },
+        replicas: scaling::replicas(spec.state, spec.replicas, spec.autoscaling.as_ref()),
+        autoscaling: spec.autoscaling.clone(),
+    })
+}
+
+/// The value, or nothing and one more problem.
+fn collect<Value>(problems: &mut Vec<Problem>, result: Result<Value, Problem>) -> Option<Value> {
+    result.map_err(|problem| problems.push(problem)).ok()
+}
+
+/// Fields that the schema has and this version does not act on: better refused than ignored.
+fn not_implemented(spec: &RocketMQSyncSpec) -> Vec<Problem> {
+    let (source, target) = (&spec.source, &spec.target);
+    let target_lag = spec.autoscaling.as_ref().and_then(|autoscaling| autoscaling.target_lag);
+    let checks = [
+        (source.postgres.is_some(), "spec.source.postgres: is not available yet; use connectionRef"),
+        (source.mysql.is_some(), "spec.source.mysql: is not available yet; use connectionRef"),
+        (source.use_log_cache == Some(true), "spec.source.useLogCache: is not available yet; remove it"),
+        (target.postgres.is_some(), "spec.target.postgres: is not available yet; use connectionRef"),
+        (target.mysql.is_some(), "spec.target.mysql: is not available yet; use connectionRef"),
+        (target.http.is_some(), "spec.target.http: is not available yet; use a RocketMQBinding of direction Input"),
+        (target.object_storage.is_some(), "spec.target.objectStorage: is not available yet; use connectionRef"),
+        (target_lag.is_some(), "spec.autoscaling.targetLag: is not available yet; use targetCPUUtilizationPercentage"),
+    ];
+    let asked = checks.into_iter().filter(|(asked, _)| *asked);
+    asked.map(|(_, message)| Problem::new(reasons::NOT_IMPLEMENTED, message)).collect()
+}
+
+/// Fields that exclude each other, beyond what admission checks.
+fn contradictions(spec: &RocketMQSyncSpec) -> Vec<Problem> {
+    let has_route = spec.transforms.iter().any(|transform| transform.route.is_some());
+    let same = spec.source.connection_ref.is_some() && spec.source.connection_ref == spec.target.connection_ref;
+    let one_stream = spec.source.postgres.is_some() || spec.source.mysql.is_some();
+    let most = spec.autoscaling.as_ref().map(|autoscaling| autoscaling.max_replicas).max(spec.replicas);
+    let checks = [
+        (
+            spec.target.topic.is_some() && has_route,
+            "spec.target.topic: a route gives the topic of each record; remove target.topic, or the route",
+        ),
+        (
+            same && spec.target.topic.is_none() && !has_route,
+            "spec.target.topic: is missing, and both sides are one connection, so that each message would come back to its own \
+             topic; name another topic, or another connection",
+        ),
+        (
+            one_stream && most > Some(1),
+            "spec.replicas: a database has one replication stream, which one worker reads; set it to 1",
+        ),
+    ];
+    let wrong = checks.into_iter().filter(|(wrong, _)| *wrong);
+    wrong.map(|(_, message)| Problem::invalid_spec(message)).collect()
+}
+
+fn side_problems(
+    side: &str,
+    reference: Option<&ConnectionRef>,
+    connection: Option<&RocketMQConnectionSpec>,
+    cluster: Option<&Cluster>,
+    namespace: &str,
+) -> Vec<Problem> {
+    let Some(ConnectionRef { name }) = reference else { return Vec::new() };
+    let (Some(connection), Some(cluster)) = (connection, cluster) else {
+        let message = format!(
+            "spec.{side}.connectionRef: RocketMQConnection {name:?} does not exist in namespace {namespace:?}; create it, or name another"
+        );
+        return vec![Problem::new(reasons::CONNECTION_NOT_FOUND, message)];
+    };
+    let not_accepted = cluster.problems().into_iter().map(|problem| {
+        let message =
+            format!("spec.{side}.connectionRef: RocketMQConnection {name:?} is not valid: {}", problem.message);
+        Problem::new(reasons::CONNECTION_NOT_ACCEPTED, message)
+    });
+    not_accepted.chain(type_mismatch(side, name, connection.connection_type)).collect()
+}
+
+fn type_mismatch(side: &str, name: &str, connection_type: ConnectionType) -> Option<Problem> {
+    let needs = match (connection_type, side) {
+        (ConnectionType::Source, "target") => "Target or SourceAndTarget",
+        (ConnectionType::Target, "source") => "Source or SourceAndTarget",
+        _ => return None,
+    };
+    let message = format!(
+        "spec.{side}.connectionRef: a {side} needs a connection of type {needs}, RocketMQConnection {name:?} has type \
+         {connection_type:?}; change its spec.type, or name another"
+    );
+    Some(Problem::new(reasons::CONNECTION_TYPE_MISMATCH, message))
+}
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

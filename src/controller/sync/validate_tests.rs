@@ -1,0 +1,155 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::worker_config::sync as config;
+
+fn settings() -> Settings {
+    Settings::new("operators", "operator-0", "image:1")
+}
+
+fn sync(changes: Value) -> RocketMQSync {
+    let mut spec = json!({
+        "source": {"connectionRef": {"name": "old"}, "topics": ["orders"]},
+        "target": {"connectionRef": {"name": "new"}},
+    });
+    merge(&mut spec, changes);
+    let object = json!({
+        "apiVersion": "connector.rocketmq.dev/v1alpha1", "kind": "RocketMQSync",
+        "metadata": {"name": "copy", "namespace": "shop", "uid": "1", "generation": 1},
+        "spec": spec,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn merge(into: &mut Value, changes: Value) {
+    match (into, changes) {
+        (Value::Object(into), Value::Object(changes)) => {
+            for (key, change) in changes {
+                merge(into.entry(key).or_insert(Value::Null), change);
+            }
+        }
+        (into, change) => *into = change,
+    }
+}
+
+fn connection(changes: Value) -> RocketMQConnectionSpec {
+    let mut spec = json!({"nameServers": ["names"]});
+    merge(&mut spec, changes);
+    serde_json::from_value(spec).unwrap()
+}
+
+fn both() -> Dereferenced {
+    Dereferenced {
+        source: Some(connection(json!({"nameServers": ["one:1"]}))),
+        target: Some(connection(json!({"nameServers": ["two:2"]}))),
+        ..Dereferenced::default()
+    }
+}
+
+fn problems(changes: Value, dereferenced: &Dereferenced) -> Vec<(&'static str, String)> {
+    match validate(&sync(changes), dereferenced, &settings()) {
+        Err(Error::Invalid(problems) | Error::Unresolved(problems)) => {
+            problems.into_iter().map(|problem| (problem.reason, problem.message)).collect()
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => Vec::new(),
+    }
+}
+
+#[test]
+fn the_worker_gets_both_clusters_with_files_of_their_own() {
+    let credentials = |secret: &str| {
+        json!({"credentials": {"accessKey": {"secretKeyRef": {"name": secret, "key": "a"}},
+                               "secretKey": {"secretKeyRef": {"name": secret, "key": "s"}}}})
+    };
+    let mut dereferenced = both();
+    dereferenced.source = Some(connection(credentials("old-acl")));
+    dereferenced.target = Some(connection(credentials("new-acl")));
+    for secret in ["old-acl", "new-acl"] {
+        let keys = ["a".to_owned(), "s".to_owned()];
+        dereferenced.found.insert(crate::controller::feed::ReferenceKind::Secret, secret, keys);
+    }
+    let validated = validate(&sync(json!({})), &dereferenced, &settings()).ok().unwrap();
+    let mut names: Vec<_> = validated.workload.files.iter().map(|file| file.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names, ["source-accessKey", "source-secretKey", "target-accessKey", "target-secretKey"]);
+    let (config::SourceConfig::RocketMq(source), config::TargetConfig::RocketMq(target)) =
+        (&validated.config.source, &validated.config.target)
+    else {
+        panic!("both sides should be RocketMQ");
+    };
+    let path = |cluster: &crate::worker_config::ClusterConfig| cluster.credentials.clone().unwrap().access_key;
+    assert_eq!(path(&source.cluster), "/etc/rocketmq-connector/credentials/source-accessKey");
+    assert_eq!(path(&target.cluster), "/etc/rocketmq-connector/credentials/target-accessKey");
+    assert_eq!((source.group.as_str(), validated.config.name.as_str()), ("shop_copy_sync", "shop/copy"));
+}
+
+#[test]
+fn a_cluster_has_one_name_however_its_addresses_are_ordered() {
+    let id = |servers: Value, given: Value| {
+        let mut dereferenced = both();
+        dereferenced.source = Some(connection(json!({"nameServers": servers})));
+        let changes = json!({"source": {"clusterId": given}});
+        let validated = validate(&sync(changes), &dereferenced, &settings()).ok().unwrap();
+        let config::SourceConfig::RocketMq(source) = validated.config.source else { panic!("RocketMQ") };
+        source.cluster_id
+    };
+    assert_eq!(id(json!(["a", "b:1"]), json!(null)), id(json!(["b:1", "a:9876"]), json!(null)));
+    assert_ne!(id(json!(["a"]), json!(null)), id(json!(["b"]), json!(null)));
+    assert_eq!(id(json!(["a"]), json!("east")), "east");
+}
+
+#[test]
+fn a_bad_expression_is_named_with_its_place() {
+    let changes = json!({"transforms": [{"filter": "record.amount > 0"}, {"map": {"total": "record.price *"}}]});
+    let found = problems(changes, &both());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].1.starts_with("spec.transforms[1].map.total: \"record.price *\" is no CEL expression"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn raw_bodies_have_no_fields() {
+    let raw = |transform: Value| problems(json!({"format": "Raw", "transforms": [transform]}), &both());
+    assert_eq!(raw(json!({"filter": "message.tag == 'a'"})), []);
+    assert_eq!(raw(json!({"mask": ["email"]}))[0].0, reasons::INVALID_SPEC);
+}
+
+#[test]
+fn a_message_never_comes_back_to_its_own_topic() {
+    let same = json!({"target": {"connectionRef": {"name": "old"}}});
+    assert!(problems(same.clone(), &both())[0].1.starts_with("spec.target.topic: is missing"));
+    let mut other = same;
+    merge(&mut other, json!({"target": {"topic": "copies"}}));
+    assert_eq!(problems(other, &both()), []);
+}
+
+#[test]
+fn missing_and_unfit_connections_are_told_for_both_sides() {
+    let found = problems(json!({}), &Dereferenced::default());
+    let reasons_found: Vec<_> = found.iter().map(|(reason, _)| *reason).collect();
+    assert_eq!(reasons_found, [reasons::CONNECTION_NOT_FOUND; 2]);
+    let mut unfit = both();
+    unfit.target = Some(connection(json!({"type": "Source"})));
+    assert_eq!(problems(json!({}), &unfit)[0].0, reasons::CONNECTION_TYPE_MISMATCH);
+}
+
+#[test]
+fn state_wins_over_replicas() {
+    let replicas = |changes: Value| validate(&sync(changes), &both(), &settings()).ok().unwrap().replicas;
+    assert_eq!(replicas(json!({})), None);
+    assert_eq!(replicas(json!({"replicas": 3})), Some(3));
+    assert_eq!(replicas(json!({"replicas": 3, "state": "Paused"})), Some(0));
+    assert_eq!(replicas(json!({"autoscaling": {"maxReplicas": 3}})), None);
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused() {
+    let found =
+        problems(json!({"source": {"useLogCache": true}, "autoscaling": {"maxReplicas": 3, "targetLag": 5}}), &both());
+    assert!(found.iter().all(|(reason, _)| *reason == reasons::NOT_IMPLEMENTED), "{found:?}");
+    assert_eq!(found.len(), 2);
+}

@@ -1,0 +1,109 @@
+//! Where records come from. A source is asked for records again and again, and told how far they are durably at the target.
+
+pub mod rocketmq;
+
+use std::future::Future;
+
+use super::error::reported;
+use super::record::{Position, Record};
+use super::sync::Setting;
+use crate::worker_config::report::{ReportedError, TableProgress};
+use crate::worker_config::sync::SourceConfig;
+use rocketmq::RocketMqSource;
+
+/// A source of records.
+///
+/// Records of a partition come in the order of their positions. What was read and not acknowledged comes again after a
+/// restart, so a source keeps nothing but what it was told through [`acknowledge`](Self::acknowledge). Reading and
+/// acknowledging happen at the same time: the next records are read while those before are still being written.
+pub trait Source: Send + Sync {
+    /// Waits for records: at least one and about `max` at most; none when the source has come to its end.
+    ///
+    /// Nothing is lost when the future is dropped before it is ready.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn read(&self, max: usize) -> impl Future<Output = Result<Vec<Record>, ReadError>> + Send;
+
+    /// The target has everything of these partitions up to and including these positions, one for each partition.
+    fn acknowledge(&self, positions: &[Position]);
+
+    /// How it stands.
+    fn status(&self) -> SourceStatus;
+
+    /// Makes what was acknowledged durable and ends the source.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Why there are no records.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReadError {
+    /// The source cannot be reached now: it is asked again later.
+    Unavailable(ReportedError),
+    /// The source cannot go on before somebody has decided something, for instance after a change of a table's definition.
+    Stopped(ReportedError),
+}
+
+/// How a source stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SourceStatus {
+    /// Queues or replication streams that are read here.
+    pub partitions: u32,
+    /// Records that wait at the source; none until known.
+    pub lag: Option<u64>,
+    /// What keeps it, or a part of it, from being read.
+    pub trouble: Option<ReportedError>,
+    /// Progress of tables that are read in full.
+    pub tables: Vec<TableProgress>,
+}
+
+/// The source that a configuration asks for.
+pub enum AnySource {
+    /// Topics of a RocketMQ cluster.
+    RocketMq(Box<RocketMqSource>),
+}
+
+impl AnySource {
+    /// Opens the source of a pipeline.
+    ///
+    /// # Errors
+    /// What is missing; opening is tried again later.
+    pub async fn open(setting: &Setting) -> Result<Self, ReportedError> {
+        match &setting.config.source {
+            SourceConfig::RocketMq(config) => {
+                RocketMqSource::open(setting, config).await.map(|source| Self::RocketMq(Box::new(source)))
+            }
+            SourceConfig::Postgres(_) | SourceConfig::MySql(_) => Err(reported(
+                "NotImplemented",
+                "source: this version reads RocketMQ topics only",
+                "use source.connectionRef, or a later version",
+            )),
+        }
+    }
+}
+
+impl Source for AnySource {
+    async fn read(&self, max: usize) -> Result<Vec<Record>, ReadError> {
+        match self {
+            Self::RocketMq(source) => source.read(max).await,
+        }
+    }
+
+    fn acknowledge(&self, positions: &[Position]) {
+        match self {
+            Self::RocketMq(source) => source.acknowledge(positions),
+        }
+    }
+
+    fn status(&self) -> SourceStatus {
+        match self {
+            Self::RocketMq(source) => source.status(),
+        }
+    }
+
+    async fn close(&self) {
+        match self {
+            Self::RocketMq(source) => source.close().await,
+        }
+    }
+}

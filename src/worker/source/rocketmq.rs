@@ -1,0 +1,202 @@
+//! Topics of a RocketMQ cluster as source: a member of a consumer group whose deliveries stay open until the target has them.
+//!
+//! A queue is a partition. Its pull hands messages over in order, and its committed offset is the first one that is not
+//! acknowledged, so a crash at any moment repeats messages and loses none.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::rocketmq::property;
+use crate::rocketmq::{Consumer, ConsumerConfig, Delivery, Filter, Queue, ReceivedMessage, StartFrom, Subscription};
+use crate::worker_config::report::ReportedError;
+use crate::worker_config::sync::{FilterConfig, RocketMqSourceConfig, StartOffset, SyncStart};
+
+use super::super::error::rocketmq_report;
+use super::super::record::{MessageParts, Operation, Payload, Position, QueueOf, Record};
+use super::super::sync::Setting;
+use super::super::sync::cluster::{self, Followed};
+use super::{ReadError, Source, SourceStatus};
+
+/// How long acknowledgements may take when the source is closed.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Batches that may be open: one gathers, one waits, one is being written, and one is being pulled.
+const OPEN_BATCHES: usize = 4;
+/// Fewest messages and bytes that may be open.
+const OPEN_MESSAGES: usize = 2048;
+const OPEN_BYTES: usize = 8 * 1024 * 1024;
+
+/// Messages do not tell which of their fields identify them.
+static NO_KEYS: LazyLock<Arc<[String]>> = LazyLock::new(|| Arc::from([]));
+
+/// A consumer whose messages are records.
+pub struct RocketMqSource {
+    cluster: Followed,
+    consumer: Consumer,
+    group: String,
+    open: Mutex<Open>,
+}
+
+/// Deliveries that are not acknowledged, by partition in the order of their offsets.
+#[derive(Default)]
+struct Open {
+    partitions: HashMap<Arc<str>, VecDeque<(u64, Delivery)>>,
+    /// Names of partitions by topic, broker and queue id.
+    names: HashMap<String, HashMap<String, HashMap<i32, Arc<str>>>>,
+}
+
+impl RocketMqSource {
+    /// Joins the consumer group.
+    ///
+    /// # Errors
+    /// A file or the cluster cannot be read, or the configuration was refused.
+    pub async fn open(setting: &Setting, config: &RocketMqSourceConfig) -> Result<Self, ReportedError> {
+        let cluster = cluster::connect(setting, &config.cluster, "the source").await?;
+        let client = cluster.client();
+        let started = Consumer::start(client, consumer_config(setting, config));
+        let consumer = started.map_err(|error| rocketmq_report("failed to start the consumer", &error))?;
+        Ok(Self { cluster, consumer, group: config.group.clone(), open: Mutex::default() })
+    }
+
+    fn keep(&self, deliveries: Vec<Delivery>) -> Vec<Record> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers: HashMap<Arc<str>, Option<QueueOf>> = HashMap::new();
+        let mut records = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let message = delivery.message();
+            let partition = open.partition(message, &self.group);
+            let queue = *numbers.entry(Arc::clone(&partition)).or_insert_with(|| self.number(message));
+            let offset = u64::try_from(message.queue_offset).unwrap_or_default();
+            records.push(record(message, Arc::clone(&partition), offset, queue));
+            open.partitions.entry(partition).or_default().push_back((offset, delivery));
+        }
+        records
+    }
+
+    fn number(&self, message: &ReceivedMessage) -> Option<QueueOf> {
+        let queues = self.cluster.client().known_queues(&message.topic)?;
+        let at = queues
+            .iter()
+            .position(|queue| queue.broker_name == message.broker_name && queue.queue_id == message.queue_id)?;
+        Some(QueueOf { number: u32::try_from(at).ok()?, count: u32::try_from(queues.len()).ok()? })
+    }
+}
+
+impl Open {
+    /// Name of a message's partition. Redeliveries, which other members of the group have asked for, are a queue of their own.
+    fn partition(&mut self, message: &ReceivedMessage, group: &str) -> Arc<str> {
+        let is_retry = message.system_properties.contains_key(property::RETRY_TOPIC);
+        let topic =
+            if is_retry { Cow::Owned(format!("%RETRY%{group}")) } else { Cow::Borrowed(message.topic.as_str()) };
+        let ReceivedMessage { broker_name: broker, queue_id: queue, .. } = message;
+        let known = self.names.get(topic.as_ref()).and_then(|brokers| brokers.get(broker)?.get(queue));
+        if let Some(name) = known {
+            return Arc::clone(name);
+        }
+        let name: Arc<str> = format!("{topic}@{broker}@{queue}").into();
+        let queues = self.names.entry(topic.into_owned()).or_default().entry(broker.clone()).or_default();
+        queues.insert(*queue, Arc::clone(&name));
+        name
+    }
+}
+
+impl Source for RocketMqSource {
+    async fn read(&self, max: usize) -> Result<Vec<Record>, ReadError> {
+        let deliveries = self.consumer.recv_batch(max.max(1)).await;
+        Ok(self.keep(deliveries))
+    }
+
+    fn acknowledge(&self, positions: &[Position]) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for position in positions {
+            let Some(deliveries) = open.partitions.get_mut(&position.partition) else { continue };
+            while deliveries.front().is_some_and(|(offset, _)| *offset <= position.offset) {
+                if let Some((_, delivery)) = deliveries.pop_front() {
+                    delivery.ack();
+                }
+            }
+        }
+    }
+
+    fn status(&self) -> SourceStatus {
+        let status = self.consumer.status();
+        // The group's retry topic is the consumer's own affair.
+        let queues = status.queues.iter().filter(|queue| !queue.topic.starts_with("%RETRY%")).count();
+        SourceStatus {
+            partitions: u32::try_from(queues).unwrap_or(u32::MAX),
+            lag: status.lag,
+            trouble: status.last_error.map(|error| rocketmq_report("failed to read from RocketMQ", &error)),
+            tables: Vec::new(),
+        }
+    }
+
+    async fn close(&self) {
+        // Before the open deliveries are dropped the consumer must know that it leaves, or they would be repeated here.
+        let leaving = self.consumer.shutdown(DRAIN);
+        let let_go = async {
+            tokio::task::yield_now().await;
+            self.open.lock().unwrap_or_else(PoisonError::into_inner).partitions.clear();
+        };
+        tokio::join!(leaving, let_go);
+        self.cluster.close().await;
+    }
+}
+
+fn consumer_config(setting: &Setting, config: &RocketMqSourceConfig) -> ConsumerConfig {
+    let filter = match &config.filter {
+        FilterConfig::All => Filter::All,
+        FilterConfig::Tags(tags) => Filter::Tags(tags.clone()),
+        FilterConfig::Sql(expression) => Filter::Sql(expression.clone()),
+    };
+    // A topic that is named twice would be refused.
+    let topics: BTreeSet<&String> = config.topics.iter().collect();
+    let subscriptions =
+        topics.into_iter().map(|topic| Subscription { topic: topic.clone(), filter: filter.clone() }).collect();
+    let batch = &setting.config.batch;
+    let in_batch = |bound: u64| usize::try_from(bound).unwrap_or(usize::MAX).saturating_mul(OPEN_BATCHES);
+    let mut consumer = ConsumerConfig::new(&config.group, subscriptions);
+    consumer.max_in_flight_messages = in_batch(u64::from(batch.max_records)).max(OPEN_MESSAGES);
+    consumer.max_in_flight_bytes = in_batch(batch.max_bytes).max(OPEN_BYTES);
+    consumer.pull_batch_size = 128;
+    consumer.start_from = match &config.start_from {
+        SyncStart::First => StartFrom::First,
+        SyncStart::Last => StartFrom::Last,
+        SyncStart::Timestamp(millis) => StartFrom::Timestamp(*millis),
+        SyncStart::Offsets(given) => StartFrom::Offsets(offsets(given)),
+    };
+    consumer
+}
+
+/// Given offsets by queue.
+fn offsets(offsets: &[StartOffset]) -> Arc<BTreeMap<Queue, i64>> {
+    let entry = |start: &StartOffset| {
+        let StartOffset { topic, broker, queue, offset } = start.clone();
+        (Queue { topic, broker_name: broker, queue_id: queue }, offset)
+    };
+    Arc::new(offsets.iter().map(entry).collect())
+}
+
+fn record(message: &ReceivedMessage, partition: Arc<str>, offset: u64, queue: Option<QueueOf>) -> Record {
+    Record {
+        position: Position { partition, offset, index: 0 },
+        entity: message.topic.clone(),
+        operation: Operation::Insert,
+        payload: Payload::Raw(message.body.clone()),
+        before: None,
+        key_fields: Arc::clone(&NO_KEYS),
+        message: MessageParts {
+            id: message.message_id.clone(),
+            has_own_id: message.system_properties.contains_key(property::UNIQUE_KEY),
+            tag: message.tag.clone(),
+            keys: message.keys.clone(),
+            properties: message.properties.clone(),
+            sharding_key: message.sharding_key.clone(),
+            queue,
+            born_millis: message.born_timestamp,
+        },
+        at_millis: message.store_timestamp,
+        original: Some(message.body.clone()),
+        is_changed: false,
+    }
+}

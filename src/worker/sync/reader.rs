@@ -1,0 +1,187 @@
+//! Reads records, decodes and transforms them, and gathers them into batches.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::super::error::reported;
+use super::super::format;
+use super::super::record::{Invalid, Record};
+use super::super::source::{AnySource, ReadError, Source};
+use super::super::transform::Steps;
+use super::batch::Batch;
+use super::state::{Part, State};
+use crate::worker_config::report::ReportedError;
+use crate::worker_config::sync::{OnInvalid, SyncConfig};
+
+/// Records asked for at once.
+const READ: usize = 512;
+
+/// Reads a source.
+pub struct Reader {
+    pub config: Arc<SyncConfig>,
+    pub source: Arc<AnySource>,
+    pub steps: Arc<Steps>,
+    pub state: Arc<State>,
+    pub skipped: Arc<Skipped>,
+    pub batches: mpsc::Sender<Batch>,
+}
+
+/// Why nothing more is read.
+#[derive(Debug)]
+pub enum ReadEnd {
+    /// It was told to end.
+    Cancelled,
+    /// The source has come to its end.
+    Finished,
+    /// A record or the source needs a decision.
+    Stopped(ReportedError),
+}
+
+/// What is done with a record that can never be processed.
+pub enum Verdict {
+    /// The pipeline stops.
+    Stop(ReportedError),
+    /// It is left out, and counted.
+    Skip,
+    /// It goes to the dead-letter topic.
+    Bury,
+}
+
+/// How many invalid records were skipped, by reader and writer.
+#[derive(Default)]
+pub struct Skipped(AtomicU64);
+
+impl Skipped {
+    /// Decides about an invalid record by the policy.
+    pub fn judge(&self, config: &SyncConfig, record: &Record, why: &Invalid) -> Verdict {
+        let (place, Invalid { reason, message, remedy }) = (record.place(), why);
+        let stop = |remedy: String| Verdict::Stop(reported(reason, format!("{place}: {message}"), remedy));
+        tracing::warn!(place, reason, message, "a record cannot be processed");
+        match &config.errors.on_invalid {
+            OnInvalid::Stop => stop(format!(
+                "{remedy}; or set errors.onInvalid to Skip or DeadLetter, or move the consumer group past it"
+            )),
+            OnInvalid::DeadLetter { .. } => Verdict::Bury,
+            OnInvalid::Skip { limit } => {
+                let before = self.0.fetch_add(1, Ordering::Relaxed);
+                match limit {
+                    Some(limit) if before >= *limit => {
+                        stop(format!("{remedy}; errors.skipLimit of {limit} is used up: raise it, or use DeadLetter"))
+                    }
+                    _ => Verdict::Skip,
+                }
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Reads until `token` is cancelled, the source ends, or a record stops the pipeline. What was gathered is handed on.
+    pub async fn run(self, token: &CancellationToken) -> ReadEnd {
+        let mut batch = Batch::default();
+        let end = loop {
+            let records = match self.next(&batch, token).await {
+                Next::Records(records) => records,
+                Next::Due => {
+                    if !self.hand_on(&mut batch).await {
+                        break ReadEnd::Cancelled;
+                    }
+                    continue;
+                }
+                Next::End(end) => break end,
+            };
+            match self.gather(&mut batch, records).await {
+                Ok(true) => {}
+                Ok(false) => break ReadEnd::Cancelled,
+                Err(stop) => break ReadEnd::Stopped(stop),
+            }
+        };
+        self.hand_on(&mut batch).await;
+        end
+    }
+
+    async fn next(&self, batch: &Batch, token: &CancellationToken) -> Next {
+        let due = batch.deadline(&self.config.batch);
+        let due = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let read = tokio::select! {
+            biased;
+            () = token.cancelled() => return Next::End(ReadEnd::Cancelled),
+            () = due => return Next::Due,
+            read = self.source.read(READ) => read,
+        };
+        match read {
+            Ok(records) if records.is_empty() && token.is_cancelled() => Next::End(ReadEnd::Cancelled),
+            Ok(records) if records.is_empty() => Next::End(ReadEnd::Finished),
+            Ok(records) => Next::Records(records),
+            Err(ReadError::Stopped(why)) => Next::End(ReadEnd::Stopped(why)),
+            Err(ReadError::Unavailable(why)) => {
+                self.state.set(Part::Source, Some(why));
+                let pause = Duration::from_millis(self.config.errors.retry_interval_millis.clamp(100, 5_000));
+                token.run_until_cancelled(tokio::time::sleep(pause)).await;
+                Next::Due
+            }
+        }
+    }
+
+    /// Adds records to the batch and hands it on when it is full; false when nobody takes batches any more.
+    async fn gather(&self, batch: &mut Batch, records: Vec<Record>) -> Result<bool, ReportedError> {
+        let metrics = &self.state.metrics;
+        metrics.read.inc_by(records.len() as u64);
+        metrics.in_flight.inc_by(i64::try_from(records.len()).unwrap_or(0));
+        for mut record in records {
+            match self.prepare(&mut record) {
+                Ok(true) => {
+                    batch.note(&record);
+                    batch.push(record);
+                }
+                Ok(false) => {
+                    batch.note(&record);
+                    metrics.left_out.inc();
+                }
+                Err(why) => {
+                    metrics.fail(why.reason);
+                    match self.skipped.judge(&self.config, &record, &why) {
+                        Verdict::Stop(stop) => return Err(stop),
+                        Verdict::Skip => {
+                            batch.note(&record);
+                            metrics.skipped.inc();
+                        }
+                        Verdict::Bury => {
+                            batch.note(&record);
+                            batch.bury(record, why);
+                        }
+                    }
+                }
+            }
+            if batch.is_full(&self.config.batch) && !self.hand_on(batch).await {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn prepare(&self, record: &mut Record) -> Result<bool, Invalid> {
+        Ok(format::decode(self.config.format, record)? && self.steps.apply(record)?)
+    }
+
+    /// Gives the batch to the writer, and waits while that is busy.
+    async fn hand_on(&self, batch: &mut Batch) -> bool {
+        batch.is_empty() || self.batches.send(std::mem::take(batch)).await.is_ok()
+    }
+}
+
+enum Next {
+    Records(Vec<Record>),
+    /// The batch is to be written now.
+    Due,
+    End(ReadEnd),
+}
