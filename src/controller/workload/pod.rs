@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, KeyToPath, Lifecycle,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath, Lifecycle,
     LifecycleHandler, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
     SecurityContext, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
 };
@@ -122,6 +122,7 @@ fn container(workload: &Workload, ports: Vec<ContainerPort>) -> Container {
         image: Some(workload.image.clone()),
         image_pull_policy: workload.image_pull_policy.clone(),
         args: Some(vec!["worker".to_owned(), "--config".to_owned(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),
+        env: Some(vec![environment()]),
         ports: Some(std::iter::once(admin).chain(ports).collect()),
         startup_probe: Some(probe("/healthz", 1, 30)),
         liveness_probe: Some(probe("/healthz", 10, 3)),
@@ -132,6 +133,11 @@ fn container(workload: &Workload, ports: Vec<ContainerPort>) -> Container {
         volume_mounts: Some(mounts),
         ..Container::default()
     }
+}
+
+/// The C library's allocator keeps memory for each thread, a tenth of what a busy worker needs for no gain in speed.
+fn environment() -> EnvVar {
+    EnvVar { name: "MALLOC_ARENA_MAX".to_owned(), value: Some("1".to_owned()), value_from: None }
 }
 
 /// The image has no shell to sleep with, so the kubelet does (Kubernetes 1.30 and later).

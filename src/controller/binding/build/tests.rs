@@ -69,6 +69,7 @@ fn pods_meet_the_restricted_standard_and_have_no_token() {
         "readOnlyRootFilesystem": true,
     });
     assert_eq!(container["securityContext"], security);
+    assert_eq!(container["env"], json!([{"name": "MALLOC_ARENA_MAX", "value": "1"}]));
     assert_eq!(container["args"], json!(["worker", "--config", "/etc/rocketmq-connector/config/worker.json"]));
     assert_eq!(container["readinessProbe"]["httpGet"], json!({"path": "/readyz", "port": "admin"}));
     assert!(container["resources"]["limits"]["memory"].is_string());
