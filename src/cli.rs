@@ -15,8 +15,12 @@ use crate::dev::broker::JavaBroker;
 use crate::dev::{self, table};
 use crate::metrics::Metrics;
 use crate::telemetry::{self, LogFormat};
+use crate::worker_config::models::ModelWithSchema;
 use crate::worker_config::report::TestResult;
 use crate::{api, controller, convert, shutdown, worker};
+
+/// Exit code of a test that could not be made, because a manifest is wrong.
+const NOT_TESTED: u8 = 2;
 
 /// Moves messages in and out of Apache RocketMQ: a Kubernetes operator and its workers.
 #[derive(Debug, Parser)]
@@ -43,10 +47,12 @@ enum Command {
     Worker(WorkerArgs),
     /// Run manifests on this machine without a cluster.
     Dev(DevArgs),
-    /// Test the connection that manifests describe.
+    /// Test the connection that manifests describe. Ends with 0 when it passed, 1 when an item failed, 2 when a manifest is wrong.
     Test(TestArgs),
     /// Convert Dapr components of type bindings.rocketmq to manifests of this operator.
     Convert(ConvertArgs),
+    /// Load the topics of a connection as models and print their schemas.
+    Models(TestArgs),
     /// Print the custom resource definitions.
     Crds(CrdsArgs),
 }
@@ -207,8 +213,10 @@ impl Cli {
     }
 
     fn dispatch(self) -> Result<ExitCode, Failure> {
-        let is_interactive =
-            matches!(self.command, Command::Dev(_) | Command::Test(_) | Command::Convert(_) | Command::Crds(_));
+        let is_interactive = matches!(
+            self.command,
+            Command::Dev(_) | Command::Test(_) | Command::Models(_) | Command::Convert(_) | Command::Crds(_)
+        );
         let default_log = if is_interactive { "warn" } else { telemetry::DEFAULT_FILTER };
         telemetry::init(self.log.as_deref().unwrap_or(default_log), self.log_format)
             .map_err(|error| error.to_string())?;
@@ -238,7 +246,8 @@ async fn run_command(command: Command) -> Result<ExitCode, Failure> {
         Command::Operator(args) => run_operator(args, token).await?,
         Command::Worker(args) => run_worker(&args, token).await?,
         Command::Dev(args) => dev::run(args.into(), token).await.map_err(|error| error.to_string())?,
-        Command::Test(args) => return run_test(args).await,
+        Command::Test(args) => return Ok(run_test(args).await),
+        Command::Models(args) => run_models(args).await?,
         Command::Convert(args) => return print_converted(&args),
         Command::Crds(args) => return print_crds(&args),
     }
@@ -276,15 +285,54 @@ async fn run_worker(args: &WorkerArgs, token: CancellationToken) -> Result<(), F
     worker::run(config, token).await.map_err(words)
 }
 
-async fn run_test(args: TestArgs) -> Result<ExitCode, Failure> {
+async fn run_test(args: TestArgs) -> ExitCode {
     let tested = dev::test_connection(&args.files, args.name.as_deref(), args.name_servers).await;
-    let report = tested.map_err(|error| error.to_string())?;
-    match args.output {
-        OutputFormat::Table => print!("{}", table::render_test(&report)),
-        OutputFormat::Json => println!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?),
+    let text = tested.map_err(|error| error.to_string()).and_then(|report| match args.output {
+        OutputFormat::Table => Ok((table::render_test(&report), report)),
+        OutputFormat::Json => to_json(&report).map(|text| (text, report)),
+    });
+    match text {
+        Ok((text, report)) => {
+            print!("{text}");
+            let has_failed = report.items.iter().any(|item| item.result == TestResult::Failed);
+            if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(NOT_TESTED)
+        }
     }
-    let has_failed = report.items.iter().any(|item| item.result == TestResult::Failed);
-    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn run_models(args: TestArgs) -> Result<(), Failure> {
+    let (sender, mut progress) = tokio::sync::watch::channel((0, 0));
+    let show = async {
+        while progress.changed().await.is_ok() {
+            let (done, total) = *progress.borrow_and_update();
+            eprintln!("{done} of {total} topics");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let models = tokio::select! {
+        models = dev::load_models(&args.files, args.name.as_deref(), args.name_servers, &sender) => models,
+        () = show => Ok(Vec::new()),
+    };
+    let models = models.map_err(|error| error.to_string())?;
+    match args.output {
+        OutputFormat::Table => print!("{}", table::render_models(&models)),
+        OutputFormat::Json => {
+            let schema = worker::connection::models::json_schema;
+            let models: Vec<_> =
+                models.into_iter().map(|model| ModelWithSchema { schema: schema(&model), model }).collect();
+            print!("{}", to_json(&models)?);
+        }
+    }
+    Ok(())
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(value).map(|text| format!("{text}\n")).map_err(|error| error.to_string())
 }
 
 fn print_converted(args: &ConvertArgs) -> Result<ExitCode, Failure> {

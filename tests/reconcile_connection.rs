@@ -5,7 +5,7 @@
 mod reconcile_support;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use rocketmq_connector::api::{RocketMQBinding, RocketMQConnection};
 use rocketmq_connector::worker_config::{Role, WorkerConfig};
 use serde_json::json;
@@ -105,6 +105,156 @@ async fn a_connection_and_a_binding_of_one_name_don_t_meet() {
     world.appears::<Deployment>("main-binding").await;
     world.condition::<RocketMQConnection>("main", "Accepted", "True", "Accepted").await;
     world.condition::<RocketMQBinding>("main", "Accepted", "True", "Accepted").await;
+    operator.stop().await;
+    world.clean_up().await;
+}
+
+/// What a worker of a connection serves, as far as the operator sees it: its report and its models. It keeps the polls.
+#[derive(Clone)]
+struct FakeWorker {
+    report: std::sync::Arc<std::sync::Mutex<serde_json::Value>>,
+    polls: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+impl FakeWorker {
+    async fn start(report: serde_json::Value) -> (u16, Self) {
+        let worker = Self { report: std::sync::Arc::new(report.into()), polls: std::sync::Arc::default() };
+        let model = |topic: &str| json!({"topic": topic, "queues": 1, "messages": 0, "sampled": 0, "format": "Empty", "schema": {"title": topic}});
+        let pages = [
+            json!({"revision": "r1", "models": [model("a"), model("b%c")], "next": "b%c"}),
+            json!({"revision": "r1", "models": [model("d")]}),
+        ];
+        let shared = worker.clone();
+        let status = axum::routing::get(move |uri: http::Uri| {
+            shared.polls.lock().unwrap().push(uri.query().unwrap_or_default().to_owned());
+            let report = shared.report.lock().unwrap().clone();
+            async move { axum::Json(report) }
+        });
+        let models = axum::routing::get(move |uri: http::Uri| {
+            let is_first = uri.query().unwrap_or_default().contains("after=&");
+            let page = pages[usize::from(!is_first)].clone();
+            async move { axum::Json(page) }
+        });
+        let router = axum::Router::new().route("/status", status).route("/models", models);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (port, worker)
+    }
+
+    /// Waits until the newest poll told `word`.
+    async fn is_told(&self, word: &str) {
+        let started = tokio::time::Instant::now();
+        while !self.polls.lock().unwrap().last().is_some_and(|poll| poll.contains(word)) {
+            let newest = self.polls.lock().unwrap().last().cloned();
+            assert!(started.elapsed() < std::time::Duration::from_secs(60), "{word} was not told; newest: {newest:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// A pod of the connection with this status.
+async fn pod(world: &World, name: &str, status: serde_json::Value) {
+    use kube::api::{Patch, PatchParams};
+    let labels = json!({
+        "app.kubernetes.io/managed-by": "rocketmq-connector-operator",
+        "app.kubernetes.io/component": "connection",
+    });
+    let metadata = json!({"name": name, "labels": labels, "annotations": {"connector.rocketmq.dev/owner": "main"}});
+    let spec = json!({"schedulingGates": [{"name": "tests.rocketmq.dev/never"}], "containers": [{"name": "worker", "image": "none"}]});
+    world.create::<Pod>(name, json!({"metadata": metadata, "spec": spec})).await;
+    let status = json!({ "status": status });
+    world.api::<Pod>().patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+}
+
+#[tokio::test]
+async fn users_orders_and_models_pass_between_operator_and_worker_without_a_restart() {
+    let world = World::new("users").await;
+    let report = json!({
+        "revision": 2, "programVersion": "0", "startedAtMillis": 1, "state": "Running",
+        "identity": {"kind": "RocketMQConnection", "namespace": world.namespace, "name": "main", "generation": 1},
+        "heartbeat": {"state": "Stopped", "sinceMillis": 1_700_000_000_000_i64},
+        "models": {"revision": "r1", "count": 3, "failed": 0, "added": 3, "removed": 0, "changed": 0,
+            "loadedAtMillis": 1_700_000_000_000_i64, "durationMillis": 5, "nextAtMillis": 1_700_003_600_000_i64},
+    });
+    let (port, worker) = FakeWorker::start(report).await;
+    let settings = rocketmq_connector::controller::Settings { worker_admin_port: port, ..world.settings() };
+    let operator = reconcile_support::Operator::start(&world.client, settings);
+    world.connection("main", json!({"heartbeat": {}})).await;
+    let deployment = world.appears::<Deployment>("main-connection").await;
+    pod(&world, "main-x", json!({"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]})).await;
+
+    worker.is_told("users=0").await;
+    world.condition::<RocketMQConnection>("main", "Heartbeating", "False", "NoUsers").await;
+    world.condition::<RocketMQConnection>("main", "ModelsLoaded", "True", "ModelsLoaded").await;
+    let status = world.get::<RocketMQConnection>("main").await.unwrap().status.unwrap();
+    let models = status.models.unwrap();
+    assert_eq!((models.count, models.added, models.next_load.is_some()), (3, 3, true));
+    let first = world.appears::<ConfigMap>("main-connection-models-0").await.data.unwrap();
+    assert_eq!(first.keys().collect::<Vec<_>>(), ["a.schema.json", "b.25c.schema.json", "models.json"]);
+    world.appears::<ConfigMap>("main-connection-models-1").await;
+
+    // A binding that runs is a user; the worker hears of it, and no pod is rolled.
+    let changes = json!({"nameServer": null, "connectionRef": {"name": "main"}, "replicas": 1});
+    world.binding("orders", changes).await;
+    worker.is_told("users=1").await;
+    let in_use = |map: Option<&ConfigMap>| {
+        map.is_some_and(|map| map.data.as_ref().unwrap()["worker.json"].contains("\"inUse\": true"))
+    };
+    world.until("main-connection", "be in use", in_use).await;
+    let has_user = |found: Option<&RocketMQConnection>| {
+        found.and_then(|found| found.status.as_ref()).is_some_and(|status| status.users == Some(1))
+    };
+    world.until("main", "have a user", has_user).await;
+    world.change::<RocketMQBinding>("orders", json!({"spec": {"state": "Paused"}})).await;
+    worker.is_told("users=0").await;
+    world.change::<RocketMQBinding>("orders", json!({"spec": {"state": "Running"}})).await;
+    worker.is_told("users=1").await;
+    world.delete::<RocketMQBinding>("orders").await;
+    worker.is_told("users=0").await;
+
+    // Annotations are orders.
+    world
+        .change::<RocketMQConnection>(
+            "main",
+            json!({"metadata": {"annotations": {"connector.rocketmq.dev/test": "now"}}}),
+        )
+        .await;
+    worker.is_told("test=").await;
+    let annotations = json!({"metadata": {"annotations": {"connector.rocketmq.dev/load-models": "now"}}});
+    world.change::<RocketMQConnection>("main", annotations).await;
+    worker.is_told("loadModels=").await;
+    let after = world.get::<Deployment>("main-connection").await.unwrap();
+    assert_eq!(after.metadata.generation, deployment.metadata.generation);
+
+    world.delete::<RocketMQConnection>("main").await;
+    world.vanishes::<ConfigMap>("main-connection-models-0").await;
+    operator.stop().await;
+    world.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_pod_without_an_eligible_node_is_told_with_the_schedulers_words() {
+    let world = World::new("agent").await;
+    let operator = world.operator();
+    let agent = json!({"mode": "Manual", "nodeName": "node-7", "tolerations": [{"key": "mq", "operator": "Exists"}]});
+    world.connection("main", json!({"agent": agent})).await;
+    world.binding("orders", json!({"nameServer": null, "connectionRef": {"name": "main"}})).await;
+    for name in ["main-connection", "orders-binding"] {
+        let deployment = serde_json::to_value(world.appears::<Deployment>(name).await).unwrap();
+        let spec = &deployment["spec"]["template"]["spec"];
+        let terms =
+            &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+        assert_eq!(terms[0]["matchFields"][0]["values"], json!(["node-7"]), "{spec:#}");
+        assert_eq!(spec["tolerations"][0]["key"], "mq");
+    }
+    let words = "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.";
+    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words});
+    pod(&world, "main-x", json!({"phase": "Pending", "conditions": [condition]})).await;
+    let ready = world.condition::<RocketMQConnection>("main", "Ready", "False", "AgentUnavailable").await;
+    assert!(ready.message.contains(words) && ready.message.contains("change agent"), "{}", ready.message);
+    world.delete::<Pod>("main-x").await;
+    world.condition::<RocketMQConnection>("main", "Ready", "False", "WorkersNotReady").await;
     operator.stop().await;
     world.clean_up().await;
 }

@@ -14,6 +14,8 @@ pub mod types {
     pub const STALLED: &str = "Stalled";
     /// The newest connection test passed.
     pub const TESTED: &str = "Tested";
+    /// Topics are loaded as models.
+    pub const MODELS_LOADED: &str = "ModelsLoaded";
     /// Heartbeats are sent and come back.
     pub const HEARTBEATING: &str = "Heartbeating";
     /// The log cache is being filled.
@@ -98,6 +100,26 @@ pub mod reasons {
     pub const FOREIGN_SUBSCRIPTION: &str = "ForeignSubscription";
     /// Changed credentials do not work.
     pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
+    /// No node is eligible for a worker.
+    pub const AGENT_UNAVAILABLE: &str = "AgentUnavailable";
+    /// The connections of one resource pin its workers to different nodes.
+    pub const AGENT_CONFLICT: &str = "AgentConflict";
+    /// The first load of models is under way.
+    pub const MODELS_LOADING: &str = "ModelsLoading";
+    /// The newest load of models came to its end.
+    pub const MODELS_LOADED: &str = "ModelsLoaded";
+    /// The newest load of models came to its end, but some topics could not be looked at.
+    pub const MODELS_INCOMPLETE: &str = "ModelsIncomplete";
+    /// The newest load of models failed.
+    pub const MODELS_FAILED: &str = "ModelsFailed";
+    /// Nothing uses the connection: no heartbeat is sent.
+    pub const NO_USERS: &str = "NoUsers";
+    /// Heartbeats begin.
+    pub const HEARTBEAT_STARTING: &str = "HeartbeatStarting";
+    /// Heartbeats come back.
+    pub const BEATING: &str = "Beating";
+    /// No heartbeat has come back for six intervals.
+    pub const HEARTBEAT_MISSING: &str = "HeartbeatMissing";
     /// Nothing is being changed.
     pub const SETTLED: &str = "Settled";
     /// The resource is being deleted.

@@ -3,16 +3,23 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, Toleration};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::connection_status::{ConnectionTest, HeartbeatStatus, ModelsStatus};
 use super::quantity::{Duration, TimeOfDay};
 use super::reference::{Credential, Tls};
 use super::status::{LastError, WorkerStatus};
 use super::template::{PodTemplate, plain};
 use super::workload::DesiredState;
+
+/// Annotation that asks for a test of the connection when it is set to another value.
+pub const TEST_ANNOTATION: &str = "connector.rocketmq.dev/test";
+
+/// Annotation that asks for a load of the models when it is set to another value.
+pub const LOAD_MODELS_ANNOTATION: &str = "connector.rocketmq.dev/load-models";
 
 /// A RocketMQ cluster as a data source or target: address, topics, credentials, TLS and where its workers run.
 #[derive(Debug, Clone, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -84,6 +91,14 @@ pub struct RocketMQConnectionSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5000), inner(length(min = 1, max = 127)), extend("x-kubernetes-list-type" = "set"))]
     pub topics: Vec<String>,
+    /// Creates those of topics that are missing; without it a missing topic fails the test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_topics: Option<CreateTopics>,
+    /// Consumer group that the test looks at: whether it exists or may be created, and what its members subscribe to.
+    /// Bindings and syncs bring groups of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub consumer_group: Option<String>,
     /// Credentials for a cluster with access control.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
@@ -129,6 +144,21 @@ pub enum ConnectionType {
     /// Both.
     #[default]
     SourceAndTarget,
+}
+
+/// How missing topics are created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CreateTopics {
+    /// Queues of a new topic on each broker.
+    #[schemars(range(min = 1, max = 1024))]
+    pub queues: i32,
+}
+
+impl Default for CreateTopics {
+    fn default() -> Self {
+        Self { queues: 8 }
+    }
 }
 
 /// Credentials for a cluster with access control.
@@ -286,7 +316,8 @@ pub struct RocketMQConnectionStatus {
     /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Accepted, ResolvedRefs, Tested and, while they apply, Reconciling, Stalled, PlainTextCredential.
+    /// Ready, Accepted, ResolvedRefs, Tested and, while they apply, ModelsLoaded, Heartbeating, Reconciling, Stalled,
+    /// PlainTextCredential.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,
@@ -302,9 +333,15 @@ pub struct RocketMQConnectionStatus {
     /// Number of topics that are not system topics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topics: Option<i32>,
-    /// Number of RocketMQBindings and RocketMQSyncs that use the connection.
+    /// Number of RocketMQBindings and RocketMQSyncs that use the connection and run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub users: Option<i32>,
+    /// How far the topics are loaded as models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<ModelsStatus>,
+    /// The heartbeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<HeartbeatStatus>,
     /// The newest failure, kept after it has passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
@@ -312,47 +349,6 @@ pub struct RocketMQConnectionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["pod".to_owned()]))]
     pub workers: Vec<WorkerStatus>,
-}
-
-/// Result of a connection test.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ConnectionTest {
-    /// When the test ended.
-    pub tested_at: Time,
-    /// Items in the order in which they were tried.
-    #[serde(default)]
-    pub items: Vec<ConnectionTestItem>,
-}
-
-/// One item of a connection test.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ConnectionTestItem {
-    /// What was tested.
-    pub name: String,
-    /// Passed, Warning, Failed or Skipped.
-    pub result: TestResult,
-    /// What was tried and what came back.
-    pub message: String,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub remedy: String,
-    /// Milliseconds that it took.
-    pub duration_millis: i64,
-}
-
-/// How a test item went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum TestResult {
-    /// As it should be.
-    Passed,
-    /// Usable, but something should be looked at.
-    Warning,
-    /// Not usable.
-    Failed,
-    /// Not tried, because an earlier item failed.
-    Skipped,
 }
 
 fn default_test_interval() -> Duration {

@@ -9,6 +9,7 @@ pub mod binding;
 mod binding_input;
 pub mod condition;
 pub mod connection;
+pub mod connection_status;
 mod crds;
 pub mod position;
 pub mod quantity;

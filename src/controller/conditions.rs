@@ -111,7 +111,8 @@ fn notice(condition: &Condition) -> Notice {
 
 fn is_warning(condition: &Condition) -> bool {
     // Everything starts like this.
-    if [reasons::WORKERS_NOT_READY, reasons::PROGRESSING, reasons::TEST_PENDING].contains(&condition.reason.as_str()) {
+    let harmless = [reasons::WORKERS_NOT_READY, reasons::PROGRESSING, reasons::TEST_PENDING, reasons::NO_USERS];
+    if harmless.contains(&condition.reason.as_str()) {
         return false;
     }
     let abnormal_when = match condition.type_.as_str() {

@@ -8,11 +8,13 @@ use kube::{Client, Resource};
 
 use super::backoff::Backoff;
 use super::binding::Subscriptions;
+use super::connection::ModelMaps;
 use super::events::Publisher;
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::settings::Settings;
-use super::worker_status::Reports;
+use super::users::Users;
+use super::worker_status::{Book, Reports};
 
 /// Shared by all reconciliations of one term of leadership.
 pub struct Context {
@@ -26,6 +28,12 @@ pub struct Context {
     pub metrics: Metrics,
     /// Newest reports of the workers.
     pub reports: Arc<Reports>,
+    /// What workers are told with the polls of their reports.
+    pub instructions: Arc<Book>,
+    /// Who uses which connection.
+    pub users: Users,
+    /// Writes models into ConfigMaps.
+    pub model_maps: Arc<ModelMaps>,
     /// How often each object has failed.
     pub backoff: Backoff,
     /// What was applied for each object.

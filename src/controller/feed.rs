@@ -24,6 +24,9 @@ use super::context::Key;
 use super::crds::scoped;
 use super::settings::Settings;
 
+/// Kind whose users are counted.
+pub const CONNECTION_KIND: &str = "RocketMQConnection";
+
 /// Kinds that a spec can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReferenceKind {
@@ -55,6 +58,8 @@ pub enum Trigger {
     Reference(Reference),
     /// A worker of this object has a new report.
     Report(Key),
+    /// Other objects use this connection than before; without a key, it is now known for all connections.
+    Users(Option<Key>),
 }
 
 /// Hands triggers to the controllers; clones share it.
@@ -86,6 +91,11 @@ impl Switchboard {
     /// A worker of `key` has a new report.
     pub fn reported(&self, key: Key) {
         self.send(&key.kind.clone(), Trigger::Report(key));
+    }
+
+    /// Other objects use a connection than before; without a key, it is now known for all connections.
+    pub fn users_changed(&self, connection: Option<Key>) {
+        self.send(CONNECTION_KIND, Trigger::Users(connection));
     }
 
     fn child_changed(&self, child: &impl Resource) {

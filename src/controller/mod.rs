@@ -30,6 +30,7 @@ pub mod settings;
 mod settle;
 mod status;
 pub mod sync;
+mod users;
 mod worker_status;
 pub mod workload;
 
@@ -107,6 +108,9 @@ async fn run_term(client: Client, settings: Settings, metrics: Metrics, token: C
     let context = Arc::new(Context {
         publisher: events::Publisher::new(client.clone(), &settings.pod_name),
         reports: Arc::default(),
+        instructions: Arc::default(),
+        model_maps: Arc::default(),
+        users: users::Users::new(&[RocketMQBinding::KIND, RocketMQSync::KIND]),
         backoff: backoff::Backoff::default(),
         memory: memory::Memory::default(),
         subscriptions: binding::Subscriptions::new(switchboard.clone()),
@@ -123,7 +127,7 @@ async fn run_term(client: Client, settings: Settings, metrics: Metrics, token: C
         worker_status::run(
             client,
             settings,
-            Arc::clone(&context.reports),
+            (Arc::clone(&context.reports), Arc::clone(&context.instructions)),
             switchboard.clone(),
             metrics.clone(),
             &token

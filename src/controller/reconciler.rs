@@ -23,7 +23,7 @@ use super::backoff::jittered;
 use super::context::{Context, Key};
 use super::crds::scoped;
 use super::error::{Class, Error};
-use super::feed::{Reference, Switchboard, Trigger};
+use super::feed::{CONNECTION_KIND, Reference, Switchboard, Trigger};
 use super::{malformed, memory};
 
 /// A kind with a controller.
@@ -42,6 +42,11 @@ pub trait Kind:
 
     /// Whether the spec names `reference`, in which case its change is worth a reconciliation.
     fn names(&self, reference: &Reference) -> bool;
+
+    /// Names of the RocketMQConnections, in its own namespace, that the object uses now; none while it is held back.
+    fn uses(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// What a change of the object means to objects of other kinds that name it.
     fn announcement(_key: &Key) -> Option<Reference> {
@@ -89,10 +94,13 @@ fn main_stream<K: Kind>(
         .default_backoff()
         .modify(|object: &mut DeserializeGuard<K>| object.managed_fields_mut().clear())
         .inspect_ok(move |event| {
+            count_users(&on_delete, &announce, event);
             if let watcher::Event::Delete(object) = event {
                 let key = key_of(object);
                 on_delete.memory.forget(&key);
                 on_delete.subscriptions.remove(&key);
+                on_delete.instructions.forget(&key);
+                on_delete.model_maps.forget(&key);
                 on_delete.backoff.reset(&key.to_string());
                 K::announcement(&key).into_iter().for_each(|reference| announce.changed(reference));
             }
@@ -108,6 +116,39 @@ fn main_stream<K: Kind>(
         })
 }
 
+/// Keeps count of who uses which connection, and tells the connections concerned.
+fn count_users<K: Kind>(context: &Context, switchboard: &Switchboard, event: &watcher::Event<DeserializeGuard<K>>) {
+    let users = &context.users;
+    let changed = match event {
+        watcher::Event::Init => {
+            users.begin(K::KIND);
+            Vec::new()
+        }
+        watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
+            users.put(K::KIND, &key_of(object), connections_of(object))
+        }
+        watcher::Event::Delete(object) => users.remove(&key_of(object)),
+        watcher::Event::InitDone => {
+            let (changed, is_complete) = users.end(K::KIND);
+            if is_complete {
+                switchboard.users_changed(None);
+            }
+            changed
+        }
+    };
+    changed.into_iter().for_each(|connection| switchboard.users_changed(Some(connection)));
+}
+
+fn connections_of<K: Kind>(object: &DeserializeGuard<K>) -> Vec<Key> {
+    let Ok(known) = &object.0 else { return Vec::new() };
+    if known.meta().deletion_timestamp.is_some() {
+        return Vec::new();
+    }
+    let namespace = known.namespace().unwrap_or_default();
+    let key = |name| Key { kind: CONNECTION_KIND.to_owned(), namespace: namespace.clone(), name };
+    known.uses().into_iter().map(key).collect()
+}
+
 /// Objects whose children, references or worker reports changed.
 fn related_stream<K: Kind>(
     context: Arc<Context>,
@@ -116,7 +157,7 @@ fn related_stream<K: Kind>(
 ) -> impl futures::Stream<Item = Requests<K>> + Send + 'static {
     let requests = triggers.map(move |trigger| {
         let keys = concerned(&store, &trigger);
-        if !matches!(trigger, Trigger::Report(_)) {
+        if !matches!(trigger, Trigger::Report(_) | Trigger::Users(None)) {
             keys.iter().for_each(|key| context.memory.invalidate(key));
         }
         stream::iter(keys.into_iter().map(|key| Ok(ReconcileRequest::from(key.reference()))))
@@ -126,7 +167,8 @@ fn related_stream<K: Kind>(
 
 fn concerned<K: Kind>(store: &Store<DeserializeGuard<K>>, trigger: &Trigger) -> Vec<Key> {
     match trigger {
-        Trigger::Child(key) | Trigger::Report(key) => {
+        Trigger::Users(None) => store.state().iter().map(|object| key_of(object)).collect(),
+        Trigger::Child(key) | Trigger::Report(key) | Trigger::Users(Some(key)) => {
             // What is not in the store is deleted, or not in scope.
             store.get(&key.reference()).map(|_| key.clone()).into_iter().collect()
         }

@@ -123,6 +123,8 @@ pub struct Situation<'a> {
     pub rollout: Rollout,
     /// What is wrong with the workers by their own reports.
     pub complaint: Option<Complaint>,
+    /// A pod for which the scheduler finds no node, and why.
+    pub homeless: Option<(String, String)>,
     /// Conditions as they were.
     pub previous: &'a [Condition],
 }
@@ -147,6 +149,12 @@ impl Situation<'_> {
                 return Draft::new(types::READY, true, reasons::PAUSED, "spec.state is Paused, no messages flow");
             }
             DesiredState::Paused | DesiredState::Running => {}
+        }
+        if let Some((pod, why)) = self.homeless.as_ref().filter(|_| !rollout.complete) {
+            let message = format!(
+                "{sentence}: no node is eligible for {pod}: {why}; make room, or change agent of the connection, or template"
+            );
+            return Draft::new(types::READY, false, reasons::AGENT_UNAVAILABLE, message);
         }
         if let Some(stuck) = &rollout.stuck {
             return Draft::new(types::READY, false, reasons::WORKERS_UNAVAILABLE, format!("{sentence}: {stuck}"));

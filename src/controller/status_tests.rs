@@ -33,7 +33,7 @@ fn conditions(
     previous: &[Condition],
 ) -> Vec<(String, String)> {
     let rollout = outcome.deployment.as_ref().map(Rollout::of).unwrap_or_default();
-    let situation = Situation { state, outcome, rollout, complaint, previous };
+    let situation = Situation { state, outcome, rollout, complaint, homeless: None, previous };
     let mut drafts = vec![situation.ready()];
     drafts.extend(situation.shared());
     let merged = merge(&[], drafts, 1, Timestamp::UNIX_EPOCH);

@@ -83,6 +83,9 @@ pub enum Error {
     /// The broker could not be started.
     #[error("failed to start a broker: {0}")]
     Broker(String),
+    /// The models could not be loaded.
+    #[error("{}: {}", .0.message, .0.remedy)]
+    LoadModels(crate::worker_config::report::ReportedError),
     /// The demo did not come to its end.
     #[error("the demo failed: {0}")]
     Demo(String),

@@ -20,11 +20,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::worker::connection::test;
+use crate::worker::connection::{models, test};
 use crate::worker_config::connection::Usage;
+use crate::worker_config::models::Model;
 use crate::worker_config::report::ConnectionReport;
 use crate::worker_config::sync::SourceConfig;
-use crate::worker_config::{ConnectionConfig, Role, WorkerConfig};
+use crate::worker_config::{ConnectionConfig, Identity, Role, WorkerConfig};
 use broker::JavaBroker;
 use error::{Error, Result};
 use files::PrivateFolder;
@@ -33,6 +34,9 @@ use plan::{Overrides, Planned};
 use resources::Resources;
 use schema::Schemas;
 use workers::Workers;
+
+/// Newest messages of a topic that `models` looks at when no connection says otherwise.
+const DEFAULT_SAMPLE: u32 = 100;
 
 /// What `dev` is told by its flags.
 #[derive(Debug, Clone, Default)]
@@ -144,7 +148,35 @@ pub async fn test_connection(
     name_servers: Vec<String>,
 ) -> Result<ConnectionReport> {
     let folder = PrivateFolder::create()?;
-    let (planned, _) = prepare(&manifest::read(files)?, &Overrides { name_servers }, &folder)?;
+    let (config, identity) = one_connection(files, name, name_servers, &folder)?;
+    Ok(test::run(&config, &identity).await)
+}
+
+/// Loads, once, the models of the connection or binding that the manifests hold; `progress` is told topics looked at, and
+/// all.
+///
+/// # Errors
+/// A manifest is wrong, it is not clear which connection is meant, or the cluster cannot be asked.
+pub async fn load_models(
+    files: &[PathBuf],
+    name: Option<&str>,
+    name_servers: Vec<String>,
+    progress: &tokio::sync::watch::Sender<(u32, u32)>,
+) -> Result<Vec<Model>> {
+    let folder = PrivateFolder::create()?;
+    let (config, identity) = one_connection(files, name, name_servers, &folder)?;
+    let sample = config.models.as_ref().map_or(DEFAULT_SAMPLE, |models| models.sample_size);
+    let loaded = models::load_once(&config, &identity, sample, progress).await.map_err(Error::LoadModels)?;
+    Ok(loaded.models.into_iter().map(|entry| entry.model).collect())
+}
+
+fn one_connection(
+    files: &[PathBuf],
+    name: Option<&str>,
+    name_servers: Vec<String>,
+    folder: &PrivateFolder,
+) -> Result<(ConnectionConfig, Identity)> {
+    let (planned, _) = prepare(&manifest::read(files)?, &Overrides { name_servers }, folder)?;
     let is_chosen = |planned: &Planned| name.is_none_or(|name| planned.key.1 == name);
     let has_connection = planned.iter().any(|planned| planned.kind == "RocketMQConnection" && is_chosen(planned));
     let of_kind = |planned: &Planned| !has_connection || planned.kind == "RocketMQConnection";
@@ -155,7 +187,7 @@ pub async fn test_connection(
         .collect();
     match (configs.pop(), configs.len()) {
         (None, _) => Err(Error::NothingToRun),
-        (Some(config), 0) => Ok(test::run(&connection_config(config.role), &config.identity).await),
+        (Some(config), 0) => Ok((connection_config(config.role), config.identity)),
         (Some(config), more) => {
             configs.push(config);
             let names: Vec<_> = configs.into_iter().map(|config| config.identity.name).collect();
@@ -176,7 +208,12 @@ fn connection_config(role: Role) -> ConnectionConfig {
                 SourceConfig::Postgres(_) | SourceConfig::MySql(_) => Vec::new(),
             },
             cluster: sync.clusters_mut().into_iter().next().map(|cluster| cluster.clone()).unwrap_or_default(),
+            create_topics: None,
+            consumer_group: None,
             test_interval_seconds: 60,
+            models: None,
+            heartbeat: None,
+            in_use: false,
         },
         Role::Binding(binding) => ConnectionConfig {
             usage: match (binding.input.is_some(), binding.output.is_some()) {
@@ -185,8 +222,13 @@ fn connection_config(role: Role) -> ConnectionConfig {
                 (false, _) => Usage::Target,
             },
             topics: binding.topics.into_iter().map(|topic| topic.topic).collect(),
+            create_topics: None,
+            consumer_group: Some(binding.group),
             cluster: binding.cluster,
             test_interval_seconds: 60,
+            models: None,
+            heartbeat: None,
+            in_use: false,
         },
     }
 }

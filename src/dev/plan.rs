@@ -49,8 +49,9 @@ pub fn plan(resources: &Resources, overrides: &Overrides, folder: &PrivateFolder
     let settings = Settings::new("default", "dev", "dev");
     let (mut planned, mut mistakes) = (Vec::new(), Vec::new());
     for (key, placed) in &resources.connections {
+        let found = found(resources, &key.0);
         let checked =
-            connection::validate(&placed.object, &found(resources, &key.0), &settings).map(|validated| Checked {
+            connection::validate(&placed.object, &found, is_used(key, resources), &settings).map(|validated| Checked {
                 is_stopped: placed.object.spec.state != DesiredState::Running,
                 config: connection::build_worker_config(&validated),
                 files: validated.workload.files,
@@ -97,6 +98,15 @@ struct Checked {
     is_stopped: bool,
     config: WorkerConfig,
     files: Vec<MountedFile>,
+}
+
+/// Whether a binding that runs names the connection.
+fn is_used(connection: &Key, resources: &Resources) -> bool {
+    resources.bindings.iter().any(|(key, placed)| {
+        let spec = &placed.object.spec;
+        let named = spec.connection_ref.as_ref().is_some_and(|reference| reference.name == connection.1);
+        key.0 == connection.0 && named && spec.state == DesiredState::Running
+    })
 }
 
 fn collect(

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::worker_config::models::Model;
 use crate::worker_config::report::{
     BindingReport, ConnectionReport, SyncReport, TestResult, WorkerReport, WorkerState,
 };
@@ -120,6 +121,28 @@ fn troubles(row: &Row, text: &mut String) {
         // Writing to a String does not fail.
         let _ = writeln!(text, "  {}: {}: {}\n    → {}", row.name, error.reason, error.message, error.remedy);
     }
+}
+
+/// Models with their fields, indented.
+#[must_use]
+pub fn render_models(models: &[Model]) -> String {
+    let mut text = String::new();
+    for model in models {
+        let Model { topic, queues, messages, sampled, format, .. } = model;
+        let _ = writeln!(text, "{topic}  {format:?}, {queues} queues, {messages} messages, {sampled} sampled");
+        if let Some(error) = &model.error {
+            let _ = writeln!(text, "  ! {error}");
+        }
+        let width = model.fields.iter().map(|field| field.path.chars().count()).max().unwrap_or_default();
+        for field in &model.fields {
+            let types: Vec<_> = field.types.iter().map(|of_field| format!("{of_field:?}").to_uppercase()).collect();
+            let null = if field.nullable { ", null" } else { "" };
+            let share = field.presence * 100.0;
+            let _ = writeln!(text, "  {:<width$}  {}{null}  {share:.0} %", field.path, types.join(" or "));
+        }
+    }
+    let _ = writeln!(text, "{} models", models.len());
+    text
 }
 
 /// The items of a connection test as a table.

@@ -12,9 +12,11 @@ use super::wire::codes::request;
 use super::wire::loose_json::{self, Loose};
 
 mod groups;
+mod probe;
 mod topics;
 
 pub use groups::{ConsumerConnection, QueueLag};
+pub use probe::{BrokerAnswer, Peek, TOOLS_GROUP, version_name};
 pub use topics::{QueueStats, is_system_topic};
 
 /// Queries and changes of topics, groups and offsets.

@@ -63,10 +63,7 @@ impl Connection {
                 return Ok(Self::start(address, reader, writer, requests, parent));
             };
             let name = tls::server_name(config, address)?;
-            let stream = connector
-                .connect(name, stream)
-                .await
-                .map_err(|error| Error::new(ErrorKind::Tls, format!("TLS handshake with {address} failed: {error}")))?;
+            let stream = connector.connect(name, stream).await.map_err(|error| tls::failed(address, &error))?;
             let (reader, writer) = tokio::io::split(stream);
             Ok(Self::start(address, reader, writer, requests, parent))
         };

@@ -53,12 +53,18 @@ struct Inner {
     code: Option<i32>,
     remark: Option<String>,
     subject: Option<String>,
+    remedy: Option<String>,
 }
 
 impl Error {
     /// An error of the given kind; `message` says what was tried and what came back.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, message: message.into(), code: None, remark: None, subject: None }))
+        Self::with_remedy(kind, message, None)
+    }
+
+    /// As [`Error::new`], with a remedy that is better than the kind's.
+    pub(crate) fn with_remedy(kind: ErrorKind, message: impl Into<String>, remedy: Option<String>) -> Self {
+        Self(Arc::new(Inner { kind, message: message.into(), code: None, remark: None, subject: None, remedy }))
     }
 
     /// An error from a broker's or name server's response code. `subject` is the topic, group or message concerned.
@@ -72,6 +78,7 @@ impl Error {
             code: Some(code),
             remark: Some(remark.to_owned()),
             subject: Some(subject.to_owned()),
+            remedy: None,
         }))
     }
 
@@ -135,6 +142,9 @@ impl Error {
     #[must_use]
     pub fn remedy(&self) -> String {
         use ErrorKind as K;
+        if let Some(remedy) = &self.0.remedy {
+            return remedy.clone();
+        }
         let subject = self.0.subject.as_deref().unwrap_or("it");
         match self.0.kind {
             K::InvalidConfig => "correct the value named in the message".into(),

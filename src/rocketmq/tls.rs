@@ -47,6 +47,42 @@ pub(crate) fn server_name(config: &TlsConfig, address: &str) -> Result<ServerNam
     ServerName::try_from(name.to_owned()).map_err(|error| invalid(&format!("tls.serverName: {name:?}"), &error))
 }
 
+/// A failed handshake, with the remedy that its cause asks for.
+pub(crate) fn failed(address: &str, error: &std::io::Error) -> Error {
+    let cause = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    let message = format!("TLS handshake with {address} failed: {error}");
+    Error::with_remedy(ErrorKind::Tls, message, Some(remedy(cause).to_owned()))
+}
+
+fn remedy(cause: Option<&rustls::Error>) -> &'static str {
+    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error as Cause};
+    match cause {
+        Some(Cause::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. })) => {
+            "the server's certificate has expired: renew it on the server, and check the clock here"
+        }
+        Some(Cause::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. })) => {
+            "the server's certificate is not valid yet: check the clocks of the server and here"
+        }
+        Some(Cause::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. })) => {
+            "set tls.serverName to a name that is in the server's certificate, or have a certificate made for this host"
+        }
+        Some(Cause::InvalidCertificate(_)) => {
+            "put the PEM of the authority that signed the server's certificate into tls.ca"
+        }
+        Some(Cause::AlertReceived(
+            Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA | Alert::HandshakeFailure,
+        )) => {
+            "the server wants another client certificate: set tls.clientCertificate and tls.clientKey, signed by an authority that it trusts"
+        }
+        Some(Cause::InvalidMessage(_)) => {
+            "the server does not speak TLS on this port: remove tls, or switch TLS on at the server"
+        }
+        _ => {
+            "the server ended the handshake: check that it speaks TLS on this port (tls.server.mode), and whether it wants a client certificate"
+        }
+    }
+}
+
 fn roots(config: &TlsConfig) -> Result<RootCertStore> {
     let Some(pem) = &config.ca_pem else {
         return Err(Error::new(

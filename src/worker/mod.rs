@@ -90,7 +90,7 @@ impl Worker {
         let (role, api) = RunnableRole::prepare(context, role).await?;
 
         let served = CancellationToken::new();
-        let admin = admin.serve(metrics, readiness, reporter.routes(), served.clone());
+        let admin = admin.serve(metrics, readiness, reporter.routes().merge(role.routes()), served.clone());
         let task = tokio::spawn(async move {
             let work = async {
                 let worked = role.run(token).await;
@@ -160,6 +160,14 @@ impl RunnableRole {
                 let addresses = listeners.as_ref().and_then(|listeners| listeners.addresses().ok());
                 Ok((Self::Binding(Box::new(binding::Binding::new(context, config, listeners)?)), addresses))
             }
+        }
+    }
+
+    /// Routes of the role on the admin server.
+    fn routes(&self) -> axum::Router {
+        match self {
+            Self::Connection(connection) => connection.routes(),
+            Self::Binding(_) | Self::Sync(_) => axum::Router::new(),
         }
     }
 

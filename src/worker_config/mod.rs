@@ -8,6 +8,7 @@
 
 pub mod binding;
 pub mod connection;
+pub mod models;
 pub mod report;
 pub mod sync;
 pub mod sync_source;
@@ -65,7 +66,6 @@ pub struct AdminConfig {
 /// What a worker does, with that role's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(clippy::large_enum_variant, reason = "a process holds one")]
 pub enum Role {
     /// Tests a RocketMQ cluster and reports on it.
     Connection(ConnectionConfig),
@@ -100,12 +100,15 @@ impl WorkerConfig {
     }
 
     /// SHA-256 of the rendered configuration in lower-case hexadecimal: the pod template carries it, so that pods roll
-    /// when, and only when, their configuration changes. `identity.generation` is left out: it changes with fields that
-    /// the worker never sees.
+    /// when, and only when, their configuration changes. `identity.generation` is left out, which changes with fields that the
+    /// worker never sees, and so is `inUse`, which the worker hears of otherwise.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut subject = self.clone();
         subject.identity.generation = 0;
+        if let Role::Connection(connection) = &mut subject.role {
+            connection.in_use = false;
+        }
         let text = subject.to_json().unwrap_or_default();
         Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }

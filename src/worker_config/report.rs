@@ -2,6 +2,8 @@
 //!
 //! `GET /status?after=<revision>&waitSeconds=<n>` answers at once when the report's revision is greater than `after`, else
 //! when it changes or the wait (at most 60 s) is over: the operator polls without a request per second and without delay.
+//!
+//! The same request carries the operator's [`Instructions`], with every poll, so that a worker that restarts has them again.
 //! The revision changes when something an operator should act on changes (state, conditions, last error) and otherwise at
 //! most every ten seconds for the counters.
 
@@ -35,6 +37,12 @@ pub struct WorkerReport {
     /// Result of testing a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ConnectionReport>,
+    /// Models of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<ModelsReport>,
+    /// Heartbeat of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<HeartbeatReport>,
     /// The newest failure, kept after it has passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<ReportedError>,
@@ -49,6 +57,32 @@ pub mod warnings {
     pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
     /// Another member of the consumer group subscribes to other topics or with other expressions.
     pub const FOREIGN_SUBSCRIPTION: &str = "ForeignSubscription";
+}
+
+/// What the operator tells a connection's worker with every poll: what need not restart the pod. Values other than numbers
+/// are opaque words of hexadecimal digits; another word than the one before is an order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instructions {
+    /// Another word asks for a test now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+    /// Another word asks for a load of the models now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_models: Option<String>,
+    /// Bindings and syncs that use the connection and run; none when that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<u32>,
+}
+
+impl Instructions {
+    /// The part of the poll's query that carries them, with a leading `&` for each.
+    #[must_use]
+    pub fn to_query(&self) -> String {
+        let users = self.users.map(|users| users.to_string());
+        let fields = [("test", self.test.clone()), ("loadModels", self.load_models.clone()), ("users", users)];
+        fields.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", value?))).collect()
+    }
 }
 
 /// What a worker is doing.
@@ -189,8 +223,73 @@ pub enum TestResult {
     Warning,
     /// Not usable.
     Failed,
-    /// Not tried, because an earlier item failed.
+    /// Not tried: an earlier item failed, or there is nothing to try. The message says which.
     Skipped,
+}
+
+/// How far the models of a connection are loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelsReport {
+    /// Changes when a model changes; empty before the first load.
+    pub revision: String,
+    /// Models of the newest load that came to its end.
+    pub count: u32,
+    /// Models of which the topic could not be looked at.
+    pub failed: u32,
+    /// Models that the load before did not have.
+    pub added: u32,
+    /// Models that the newest load does not have any more.
+    pub removed: u32,
+    /// Models with other fields or another format than before.
+    pub changed: u32,
+    /// Milliseconds since the Unix epoch of the end of the newest load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded_at_millis: Option<i64>,
+    /// Milliseconds that it took.
+    pub duration_millis: u64,
+    /// Milliseconds since the Unix epoch of the next load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at_millis: Option<i64>,
+    /// Topics looked at and topics in all, while a load is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<(u32, u32)>,
+    /// Why the newest load came to nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ReportedError>,
+}
+
+/// The heartbeat of a connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatReport {
+    /// What it is doing.
+    pub state: HeartbeatState,
+    /// Milliseconds since the Unix epoch at which it came into this state.
+    pub since_millis: i64,
+    /// Milliseconds since the Unix epoch at which the newest heartbeat came back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_beat_millis: Option<i64>,
+    /// Milliseconds from sending the newest heartbeat to reading it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_millis: Option<u64>,
+    /// Why none comes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ReportedError>,
+}
+
+/// What a heartbeat is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeartbeatState {
+    /// Nothing uses the connection.
+    #[default]
+    Stopped,
+    /// Something uses the connection; no heartbeat has come back yet.
+    Starting,
+    /// Heartbeats come back.
+    Beating,
+    /// None has come back for six intervals.
+    Missing,
 }
 
 /// A failure with its remedy.

@@ -40,6 +40,11 @@ impl Kind for RocketMQBinding {
         }
     }
 
+    fn uses(&self) -> Vec<String> {
+        let runs = self.spec.state == DesiredState::Running && self.spec.replicas != Some(0);
+        self.spec.connection_ref.iter().filter(|_| runs).map(|connection| connection.name.clone()).collect()
+    }
+
     async fn reconcile(binding: Arc<Self>, context: Arc<Context>) -> Result<(), Error> {
         announce_first_sight(&context, &*binding).await?;
         let owner = Owner::of(&*binding, COMPONENT);
@@ -50,7 +55,8 @@ impl Kind for RocketMQBinding {
             context.subscriptions.remove(&key);
         }
         let (reports, conflicts) = (context.reports.of(&key), context.subscriptions.conflicts(&key));
-        let status = status::compute(&binding, &outcome, &reports, &conflicts, Timestamp::now());
+        let homeless = context.reports.homeless(&key);
+        let status = status::compute(&binding, &outcome, &reports, &conflicts, homeless, Timestamp::now());
         // write (client required, only if changed)
         write(&context, &*binding, &status).await?;
         outcome.failure.map_or(Ok(()), Err)

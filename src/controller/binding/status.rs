@@ -25,13 +25,15 @@ pub fn compute(
     outcome: &Outcome,
     reports: &BTreeMap<String, PodReport>,
     conflicts: &[String],
+    homeless: Option<(String, String)>,
     now: Timestamp,
 ) -> RocketMQBindingStatus {
     let previous = conditions_of(binding);
     let rollout = outcome.deployment.as_ref().map(Rollout::of).unwrap_or_default();
     let complaint = complaint(reports);
     let delivering = delivering(binding.spec.state, complaint.as_ref(), reports);
-    let situation = Situation { state: binding.spec.state, outcome, rollout: rollout.clone(), complaint, previous };
+    let situation =
+        Situation { state: binding.spec.state, outcome, rollout: rollout.clone(), complaint, homeless, previous };
     let mut drafts = vec![situation.ready(), delivering];
     drafts.extend(consistent(binding, conflicts, reports));
     drafts.extend(situation.shared());

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{reasons, types};
-use crate::api::connection::{ConnectionTest, ConnectionTestItem, TestResult};
+use crate::api::connection_status::{ConnectionTest, ConnectionTestItem, TestResult};
 use crate::api::workload::DesiredState;
 use crate::api::{RocketMQConnection, RocketMQConnectionStatus};
 use crate::controller::conditions::{Draft, merge};
@@ -16,12 +16,16 @@ use crate::controller::worker_status::PodReport;
 use crate::controller::workload::state::{Rollout, complaint, newest_error, readable, workers};
 use crate::worker_config::report::{self, ConnectionReport};
 
+use super::extras;
+
 /// The status that says what `outcome` and `reports` come to.
 #[must_use]
 pub fn compute(
     connection: &RocketMQConnection,
     outcome: &Outcome,
     reports: &BTreeMap<String, PodReport>,
+    homeless: Option<(String, String)>,
+    users: Option<u32>,
     now: Timestamp,
 ) -> RocketMQConnectionStatus {
     let previous = connection.status.clone().unwrap_or_default();
@@ -31,11 +35,13 @@ pub fn compute(
         outcome,
         rollout,
         complaint: complaint(reports),
+        homeless,
         previous: conditions_of(connection),
     };
     let newest = newest(reports);
     let tested = tested(connection.spec.state, newest);
     let mut drafts = vec![ready(&situation, &tested), tested];
+    drafts.extend(extras::conditions(connection, reports));
     drafts.extend(situation.shared());
     let generation = connection.metadata.generation.unwrap_or_default();
     RocketMQConnectionStatus {
@@ -45,7 +51,11 @@ pub fn compute(
         server_version: newest.and_then(|report| report.server_version.clone()).or(previous.server_version),
         brokers: newest.map(|report| count(report.brokers)).or(previous.brokers),
         topics: newest.map(|report| count(report.topics)).or(previous.topics),
-        users: previous.users,
+        users: users.map(count).or(previous.users),
+        models: extras::models(reports).or(previous.models),
+        heartbeat: extras::heartbeat(reports, users)
+            .or(previous.heartbeat)
+            .filter(|_| extras::has_heartbeat(connection)),
         last_error: newest_error(previous.last_error.as_ref(), reports),
         workers: workers(reports),
     }
@@ -117,6 +127,7 @@ fn test(report: &ConnectionReport) -> Option<ConnectionTest> {
     Some(ConnectionTest { tested_at: Time(tested_at), items: items.collect() })
 }
 
-fn count(number: u32) -> i32 {
+/// A number as the API has it.
+pub fn count(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }

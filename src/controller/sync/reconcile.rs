@@ -1,10 +1,12 @@
 //! Brings a RocketMQSync's children to what its spec asks for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::RocketMQSync;
+use crate::api::workload::DesiredState;
 use crate::controller::apply::apply;
 use crate::controller::children::Owner;
 use crate::controller::context::{Context, Key};
@@ -36,13 +38,21 @@ impl Kind for RocketMQSync {
         }
     }
 
+    fn uses(&self) -> Vec<String> {
+        let both = [&self.spec.source.connection_ref, &self.spec.target.connection_ref];
+        let names = both.into_iter().flatten().map(|connection| connection.name.clone());
+        let names: BTreeSet<_> = names.filter(|_| self.spec.state == DesiredState::Running).collect();
+        names.into_iter().collect()
+    }
+
     async fn reconcile(sync: Arc<Self>, context: Arc<Context>) -> Result<(), Error> {
         announce_first_sight(&context, &*sync).await?;
         let owner = Owner::of(&*sync, COMPONENT);
         let outcome = settle(&context, &owner, sync.spec.state, settle_anew(&sync, &context, &owner)).await;
         // status (no client required)
         let reports = context.reports.of(&Key::of(&*sync));
-        let status = status::compute(&sync, &outcome, &reports, Timestamp::now());
+        let status =
+            status::compute(&sync, &outcome, &reports, context.reports.homeless(&Key::of(&*sync)), Timestamp::now());
         // write (client required, only if changed)
         write(&context, &*sync, &status).await?;
         outcome.failure.map_or(Ok(()), Err)

@@ -23,12 +23,14 @@ pub fn compute(
     sync: &RocketMQSync,
     outcome: &Outcome,
     reports: &BTreeMap<String, PodReport>,
+    homeless: Option<(String, String)>,
     now: Timestamp,
 ) -> RocketMQSyncStatus {
     let previous = conditions_of(sync);
     let rollout = outcome.deployment.as_ref().map(Rollout::of).unwrap_or_default();
     let complaint = complaint(reports);
-    let situation = Situation { state: sync.spec.state, outcome, rollout: rollout.clone(), complaint, previous };
+    let situation =
+        Situation { state: sync.spec.state, outcome, rollout: rollout.clone(), complaint, homeless, previous };
     let mut drafts = vec![situation.ready()];
     drafts.extend(situation.shared());
     drafts.extend(

@@ -9,8 +9,11 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
 
 use crate::worker_config::WorkerReport;
+use crate::worker_config::models::ModelPage;
+use crate::worker_config::report::Instructions;
 
 /// Seconds that a worker may hold a poll open.
 const WAIT_SECONDS: u64 = 30;
@@ -20,6 +23,9 @@ const TIMEOUT: Duration = Duration::from_secs(WAIT_SECONDS + 10);
 
 /// Largest report that is read, in bytes.
 const BODY_LIMIT: usize = 256 * 1024;
+
+/// Largest part of the models that is read, in bytes.
+const MODELS_LIMIT: usize = 4 * 1024 * 1024;
 
 /// Admin port of a worker pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,27 +85,45 @@ impl ReportClient {
         Self { client }
     }
 
-    /// The worker's report, as soon as its revision is greater than `after`, else after the wait.
-    pub async fn poll(&self, endpoint: Endpoint, after: u64) -> Result<WorkerReport, Error> {
+    /// The worker's report, as soon as its revision is greater than `after`, else after the wait. Tells it `instructions`.
+    pub async fn poll(
+        &self,
+        endpoint: Endpoint,
+        after: u64,
+        instructions: &Instructions,
+    ) -> Result<WorkerReport, Error> {
         let socket = SocketAddr::new(endpoint.address, endpoint.port);
-        match tokio::time::timeout(TIMEOUT, self.fetch(socket, after)).await {
-            Ok(report) => report,
-            Err(_) => Err(Error::TimeOut(socket)),
+        let path = format!("/status?after={after}&waitSeconds={WAIT_SECONDS}{}", instructions.to_query());
+        self.fetch(socket, &path, BODY_LIMIT).await
+    }
+
+    /// The models of a connection's worker whose topics come after `after`, as many as fit into `max_bytes`.
+    pub async fn models(&self, endpoint: Endpoint, after: &str, max_bytes: usize) -> Result<ModelPage, Error> {
+        let socket = SocketAddr::new(endpoint.address, endpoint.port);
+        // Topics have letters, digits, -, _, % and | only.
+        let after = after.replace('%', "%25").replace('|', "%7C");
+        self.fetch(socket, &format!("/models?after={after}&maxBytes={max_bytes}"), MODELS_LIMIT).await
+    }
+
+    async fn fetch<T: DeserializeOwned>(&self, endpoint: SocketAddr, path: &str, limit: usize) -> Result<T, Error> {
+        match tokio::time::timeout(TIMEOUT, self.get(endpoint, path, limit)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::TimeOut(endpoint)),
         }
     }
 
-    async fn fetch(&self, endpoint: SocketAddr, after: u64) -> Result<WorkerReport, Error> {
+    async fn get<T: DeserializeOwned>(&self, endpoint: SocketAddr, path: &str, limit: usize) -> Result<T, Error> {
         let uri = Uri::builder()
             .scheme("http")
             .authority(endpoint.to_string())
-            .path_and_query(format!("/status?after={after}&waitSeconds={WAIT_SECONDS}"))
+            .path_and_query(path)
             .build()
             .map_err(Error::BuildRequest)?;
         let answer = self.client.get(uri).await.map_err(|source| Error::Connect { endpoint, source })?;
         if !answer.status().is_success() {
             return Err(Error::Status { endpoint, status: answer.status().as_u16() });
         }
-        let body = Limited::new(answer.into_body(), BODY_LIMIT).collect().await.map_err(Error::ReadBody)?;
+        let body = Limited::new(answer.into_body(), limit).collect().await.map_err(Error::ReadBody)?;
         serde_json::from_slice(&body.to_bytes()).map_err(Error::ParseReport)
     }
 }

@@ -5,6 +5,7 @@
 //! ```
 
 mod http;
+mod instructions;
 mod poll;
 mod reports;
 
@@ -26,7 +27,8 @@ use super::feed::Switchboard;
 use super::metrics::Metrics;
 use super::settings::Settings;
 
-pub use http::Endpoint;
+pub use http::{Endpoint, Error as PollError, ReportClient};
+pub use instructions::Book;
 pub use reports::{PodReport, Reports, sync_total, total};
 
 use poll::Poller;
@@ -35,12 +37,12 @@ use poll::Poller;
 pub async fn run(
     client: &Client,
     settings: &Settings,
-    reports: Arc<Reports>,
+    (reports, book): (Arc<Reports>, Arc<Book>),
     switchboard: Switchboard,
     metrics: Metrics,
     token: &CancellationToken,
 ) {
-    let poller = Poller::new(reports, switchboard, metrics);
+    let poller = Poller::new(reports, book, switchboard, metrics);
     let mut pods =
         Pods { poller, admin_port: settings.worker_admin_port, polled: HashMap::new(), seen: Vec::new(), token };
     let ours: Selector = Expression::Equal(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned()).into();
@@ -85,12 +87,20 @@ impl Pods<'_> {
                 gone.iter().for_each(|pod| self.stop(pod));
             }
             Event::Apply(pod) => self.update(&pod),
-            Event::Delete(pod) => self.stop(&identity(&pod)),
+            Event::Delete(pod) => {
+                if let Some(owner) = owner(&pod) {
+                    self.poller.note_scheduling(&owner, &pod.name_any(), None);
+                }
+                self.stop(&identity(&pod));
+            }
         }
     }
 
     fn update(&mut self, pod: &Pod) {
         let name = identity(pod);
+        if let Some(owner) = owner(pod) {
+            self.poller.note_scheduling(&owner, &pod.name_any(), unschedulable(pod));
+        }
         let Some((owner, endpoint)) = self.target(pod) else { return self.stop(&name) };
         if self.polled.get(&name).is_some_and(|polled| polled.endpoint == endpoint && polled.owner == owner) {
             return;
@@ -114,16 +124,30 @@ impl Pods<'_> {
         let status = pod.status.as_ref()?;
         let running = status.phase.as_deref() == Some("Running") && pod.metadata.deletion_timestamp.is_none();
         let address = status.pod_ip.as_deref()?.parse().ok()?;
-        let kind = match pod.labels().get(COMPONENT_LABEL)?.as_str() {
-            "binding" => "RocketMQBinding",
-            "connection" => "RocketMQConnection",
-            "sync" => "RocketMQSync",
-            _ => return None,
-        };
-        let name = pod.annotations().get(OWNER_ANNOTATION)?.clone();
-        let owner = Key { kind: kind.to_owned(), namespace: pod.namespace()?, name };
+        let owner = owner(pod)?;
         running.then_some((owner, Endpoint { address, port: self.admin_port }))
     }
+}
+
+/// The custom resource that a pod works for.
+fn owner(pod: &Pod) -> Option<Key> {
+    let kind = match pod.labels().get(COMPONENT_LABEL)?.as_str() {
+        "binding" => "RocketMQBinding",
+        "connection" => "RocketMQConnection",
+        "sync" => "RocketMQSync",
+        _ => return None,
+    };
+    let name = pod.annotations().get(OWNER_ANNOTATION)?.clone();
+    Some(Key { kind: kind.to_owned(), namespace: pod.namespace()?, name })
+}
+
+/// Why the scheduler finds no node for a pod, in its own words.
+fn unschedulable(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
+    let is_stuck = scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable");
+    let is_wanted = is_stuck && pod.metadata.deletion_timestamp.is_none();
+    is_wanted.then(|| scheduled.message.clone().unwrap_or_else(|| "no node fits".to_owned()))
 }
 
 fn identity(pod: &Pod) -> String {

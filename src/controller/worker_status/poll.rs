@@ -12,6 +12,7 @@ use crate::controller::feed::Switchboard;
 use crate::controller::metrics::Metrics;
 
 use super::http::{Endpoint, ReportClient};
+use super::instructions::{Book, Told};
 use super::reports::{Change, Reports};
 
 /// Shortest time between two polls of a pod, whatever it answers.
@@ -31,23 +32,42 @@ const COUNTER_INTERVAL: Duration = Duration::from_secs(30);
 pub struct Poller {
     client: ReportClient,
     reports: Arc<Reports>,
+    book: Arc<Book>,
     switchboard: Switchboard,
     metrics: Metrics,
 }
 
 impl Poller {
-    pub fn new(reports: Arc<Reports>, switchboard: Switchboard, metrics: Metrics) -> Self {
-        Self { client: ReportClient::new(), reports, switchboard, metrics }
+    pub fn new(reports: Arc<Reports>, book: Arc<Book>, switchboard: Switchboard, metrics: Metrics) -> Self {
+        Self { client: ReportClient::new(), reports, book, switchboard, metrics }
     }
 
     /// Polls `endpoint` until `token` is cancelled.
     pub fn start(&self, owner: Key, pod: String, endpoint: Endpoint, token: CancellationToken) {
         let poller = self.clone();
+        let told = self.book.told(&owner);
+        self.reports.note_endpoint(&owner, &pod, endpoint);
         tokio::spawn(async move {
-            let polling =
-                Polling { poller, owner, pod, endpoint, revision: 0, failures: 0, told_at: None, owes_counters: false };
+            let polling = Polling {
+                poller,
+                owner,
+                pod,
+                endpoint,
+                told,
+                revision: 0,
+                failures: 0,
+                told_at: None,
+                owes_counters: false,
+            };
             token.run_until_cancelled_owned(polling.run()).await;
         });
+    }
+
+    /// Notes why the scheduler finds no node for a pod, or that there is no such trouble.
+    pub fn note_scheduling(&self, owner: &Key, pod: &str, why: Option<String>) {
+        if self.reports.note_scheduling(owner, pod, why) {
+            self.switchboard.reported(owner.clone());
+        }
     }
 
     /// The pod is gone: its part of the sums goes with it.
@@ -63,6 +83,7 @@ struct Polling {
     owner: Key,
     pod: String,
     endpoint: Endpoint,
+    told: Told,
     revision: u64,
     failures: u32,
     told_at: Option<Instant>,
@@ -82,7 +103,13 @@ impl Polling {
 
     /// Polls once and tells how long to wait.
     async fn poll(&mut self) -> Duration {
-        let report = match self.poller.client.poll(self.endpoint, self.revision).await {
+        let instructions = self.told.newest();
+        let polled = tokio::select! {
+            polled = self.poller.client.poll(self.endpoint, self.revision, &instructions) => polled,
+            // The worker hears of it with the next poll, at once.
+            () = self.told.changed() => return Duration::ZERO,
+        };
+        let report = match polled {
             Ok(report) => report,
             Err(error) => return self.failed(&error.to_string()),
         };

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::http::Endpoint;
 use crate::controller::context::Key;
 use crate::worker_config::WorkerReport;
-use crate::worker_config::report::{BindingReport, SyncReport};
+use crate::worker_config::report::{BindingReport, HeartbeatState, ModelsReport, SyncReport};
 
 /// What is known of one worker pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,8 @@ pub enum Change {
 #[derive(Debug, Default)]
 pub struct Reports {
     pods: Mutex<HashMap<Key, BTreeMap<String, PodReport>>>,
+    homeless: Mutex<HashMap<Key, BTreeMap<String, String>>>,
+    endpoints: Mutex<HashMap<(Key, String), Endpoint>>,
 }
 
 impl Reports {
@@ -60,6 +63,7 @@ impl Reports {
 
     /// The pod is gone; tells whether anything was known of it.
     pub fn remove(&self, owner: &Key, pod: &str) -> bool {
+        self.endpoints().remove(&(owner.clone(), pod.to_owned()));
         let mut pods = self.pods();
         let Some(reports) = pods.get_mut(owner) else { return false };
         let known = reports.remove(pod).is_some();
@@ -67,6 +71,41 @@ impl Reports {
             pods.remove(owner);
         }
         known
+    }
+
+    /// Notes where a pod is polled.
+    pub fn note_endpoint(&self, owner: &Key, pod: &str, endpoint: Endpoint) {
+        self.endpoints().insert((owner.clone(), pod.to_owned()), endpoint);
+    }
+
+    /// Where a pod is polled.
+    pub fn endpoint(&self, owner: &Key, pod: &str) -> Option<Endpoint> {
+        self.endpoints().get(&(owner.clone(), pod.to_owned())).copied()
+    }
+
+    fn endpoints(&self) -> MutexGuard<'_, HashMap<(Key, String), Endpoint>> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes why the scheduler finds no node for a pod, or that it has found one; tells whether that is news.
+    pub fn note_scheduling(&self, owner: &Key, pod: &str, why: Option<String>) -> bool {
+        let mut homeless = self.homeless.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(why) = why else {
+            let Some(pods) = homeless.get_mut(owner) else { return false };
+            let known = pods.remove(pod).is_some();
+            if pods.is_empty() {
+                homeless.remove(owner);
+            }
+            return known;
+        };
+        homeless.entry(owner.clone()).or_default().insert(pod.to_owned(), why.clone()) != Some(why)
+    }
+
+    /// A pod of `owner` for which the scheduler finds no node, and why.
+    pub fn homeless(&self, owner: &Key) -> Option<(String, String)> {
+        let homeless = self.homeless.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pod, why) = homeless.get(owner)?.first_key_value()?;
+        Some((pod.clone(), why.clone()))
     }
 
     fn pods(&self) -> MutexGuard<'_, HashMap<Key, BTreeMap<String, PodReport>>> {
@@ -79,13 +118,29 @@ fn difference(before: Option<&PodReport>, after: &PodReport) -> Change {
     let same_state = (before.state, &before.message, &before.last_error)
         == (after.state, &after.message, &after.last_error)
         && before.warnings == after.warnings;
-    if !same_state || before.connection != after.connection || before.started_at_millis != after.started_at_millis {
+    let same_parts = before.connection == after.connection
+        && before.started_at_millis == after.started_at_millis
+        && models_state(before) == models_state(after)
+        && heartbeat_state(before) == heartbeat_state(after);
+    let same_counters = (&before.binding, &before.sync) == (&after.binding, &after.sync)
+        && (&before.models, &before.heartbeat) == (&after.models, &after.heartbeat);
+    if !same_state || !same_parts {
         Change::State
-    } else if before.binding != after.binding || before.sync != after.sync {
+    } else if !same_counters {
         Change::Counters
     } else {
         Change::None
     }
+}
+
+/// What a user should see at once of a load: that it runs and what it came to, but not each step.
+fn models_state(report: &WorkerReport) -> Option<ModelsReport> {
+    let models = report.models.as_ref()?;
+    Some(ModelsReport { progress: models.progress.map(|_| (0, 0)), ..models.clone() })
+}
+
+fn heartbeat_state(report: &WorkerReport) -> Option<HeartbeatState> {
+    report.heartbeat.as_ref().map(|heartbeat| heartbeat.state)
 }
 
 /// Sums over all workers of a binding; none when no worker has reported.

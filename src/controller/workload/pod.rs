@@ -13,9 +13,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 
-use crate::api::connection::{Agent, AgentMode};
+use crate::api::connection::Agent;
 use crate::controller::children::{CONFIG_DIGEST_ANNOTATION, OWNER_ANNOTATION, Owner};
 
+use super::agent;
 use super::files::{self, MountedFile};
 use super::template::Template;
 
@@ -102,7 +103,7 @@ fn pod(workload: &Workload, digest: &str, ports: Vec<ContainerPort>) -> PodTempl
         volumes: Some(volumes(workload)),
         ..PodSpec::default()
     };
-    place(&mut spec, workload.agent.as_ref());
+    agent::place(&mut spec, workload.agent.as_ref());
     PodTemplateSpec { metadata: Some(meta), spec: Some(spec) }
 }
 
@@ -225,12 +226,4 @@ fn spread(selector: &BTreeMap<String, String>) -> Vec<TopologySpreadConstraint> 
         ..TopologySpreadConstraint::default()
     };
     vec![constraint("kubernetes.io/hostname"), constraint("topology.kubernetes.io/zone")]
-}
-
-fn place(spec: &mut PodSpec, agent: Option<&Agent>) {
-    let Some(agent) = agent.filter(|agent| agent.mode == AgentMode::Manual) else { return };
-    spec.node_name = agent.node_name.clone();
-    spec.affinity = agent.affinity.clone();
-    spec.node_selector = (!agent.node_selector.is_empty()).then(|| agent.node_selector.clone());
-    spec.tolerations = (!agent.tolerations.is_empty()).then(|| agent.tolerations.clone());
 }

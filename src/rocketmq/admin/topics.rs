@@ -98,15 +98,7 @@ impl Admin {
         }
         let scoped = self.client.0.scoped(topic);
         for address in self.masters().await? {
-            let request = Command::request(request::UPDATE_AND_CREATE_TOPIC)
-                .with("topic", &scoped)
-                .with("defaultTopic", "TBW102")
-                .with("readQueueNums", queues)
-                .with("writeQueueNums", queues)
-                .with("perm", permission)
-                .with("topicFilterType", "SINGLE_TAG")
-                .with("topicSysFlag", 0)
-                .with("order", false);
+            let request = creation(&scoped, queues, permission);
             self.client.0.call(&address, request, &format!("topic {scoped}")).await?;
         }
         self.client.0.forget_route(&scoped);
@@ -177,6 +169,19 @@ impl Admin {
         }
         Ok(found)
     }
+}
+
+/// The request that creates a topic, or changes its queue counts. `permission` is 2 write, 4 read, 6 both.
+pub(super) fn creation(scoped: &str, queues: i32, permission: i32) -> Command {
+    Command::request(request::UPDATE_AND_CREATE_TOPIC)
+        .with("topic", scoped)
+        .with("defaultTopic", "TBW102")
+        .with("readQueueNums", queues)
+        .with("writeQueueNums", queues)
+        .with("perm", permission)
+        .with("topicFilterType", "SINGLE_TAG")
+        .with("topicSysFlag", 0)
+        .with("order", false)
 }
 
 /// A queue that is a key: an object with fastjson, its text with other encoders.

@@ -7,6 +7,7 @@ pub mod request {
     pub const QUERY_CONSUMER_OFFSET: i16 = 14;
     pub const UPDATE_CONSUMER_OFFSET: i16 = 15;
     pub const UPDATE_AND_CREATE_TOPIC: i16 = 17;
+    pub const GET_BROKER_CONFIG: i16 = 26;
     pub const GET_BROKER_RUNTIME_INFO: i16 = 28;
     pub const SEARCH_OFFSET_BY_TIMESTAMP: i16 = 29;
     pub const GET_MAX_OFFSET: i16 = 30;

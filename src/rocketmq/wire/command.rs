@@ -30,6 +30,8 @@ type Field = (Cow<'static, str>, String);
 pub struct Command {
     /// Request code, or response code in a response.
     pub code: i16,
+    /// Ordinal of the sender's version in RocketMQ's `MQVersion`; what is sent always carries our own.
+    pub version: i16,
     /// Correlates a response with its request.
     pub opaque: i32,
     /// Bit 0: response; bit 1: one-way.
@@ -191,7 +193,8 @@ fn decode_binary_header(mut header: Bytes) -> Result<Command, FrameError> {
         return Err(SHORT);
     }
     let mut command = Command { code: header.get_i16(), ..Command::default() };
-    header.advance(3);
+    header.advance(1);
+    command.version = header.get_i16();
     command.opaque = header.get_i32();
     command.flag = header.get_i32();
     command.remark = take_string(&mut header, 4).ok_or(SHORT)?;
@@ -223,6 +226,8 @@ fn decode_json_header(header: &[u8]) -> Result<Command, FrameError> {
     struct Header {
         code: i16,
         #[serde(default)]
+        version: i16,
+        #[serde(default)]
         opaque: i32,
         #[serde(default)]
         flag: i32,
@@ -240,6 +245,7 @@ fn decode_json_header(header: &[u8]) -> Result<Command, FrameError> {
     };
     Ok(Command {
         code: parsed.code,
+        version: parsed.version,
         opaque: parsed.opaque,
         flag: parsed.flag,
         remark: parsed.remark.unwrap_or_default(),
@@ -273,6 +279,7 @@ mod tests {
         bytes.put_slice(b"hi");
         let command = Command::decode(&mut bytes).unwrap().unwrap();
         assert_eq!((command.opaque, command.field("offset"), command.number("n")), (9, Some("5"), Some(7)));
+        assert_eq!(command.version, 407);
         assert!(command.is_response());
         assert_eq!(command.body.as_ref(), b"hi");
     }
@@ -287,7 +294,7 @@ mod tests {
         #[test]
         fn frames_survive_a_round_trip(code in any::<i16>(), opaque in any::<i32>(), flag in 0..4i32, remark in ".{0,40}",
             fields in prop::collection::vec(("[a-zA-Z]{1,12}", ".{1,30}"), 0..8), body in prop::collection::vec(any::<u8>(), 0..300), cut in 0usize..400) {
-            let command = Command { code, opaque, flag, remark, body: body.into(),
+            let command = Command { code, version: CLIENT_VERSION, opaque, flag, remark, body: body.into(),
                 fields: fields.into_iter().map(|(name, value)| (Cow::Owned(name), value)).collect() };
             let mut bytes = BytesMut::new();
             command.encode(&mut bytes);

@@ -1,24 +1,18 @@
-//! The items of the connection test.
+//! Items of the connection test: from the addresses in the spec to every broker that the cluster advertises.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use futures::StreamExt;
+use futures::FutureExt;
 use futures::future::join_all;
-use futures::stream;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::is_authorization;
 use super::test::{Outcome, REACH};
 use crate::rocketmq::admin::ClusterInfo;
-use crate::rocketmq::{Admin, Error, TopicRoute};
-use crate::worker_config::connection::{ClusterConfig, Usage};
+use crate::rocketmq::{Admin, BrokerInfo, ErrorKind};
+use crate::worker_config::connection::ClusterConfig;
+use crate::worker_config::report::TestResult;
 
-/// Oldest server version that is supported, as major and minor.
-const OLDEST: (u32, u32) = (4, 9);
-/// Routes asked for at the same time.
-const PARALLEL_ROUTES: usize = 8;
 /// Topics or addresses named in one message; the rest is counted.
 const NAMED: usize = 5;
 
@@ -110,8 +104,47 @@ fn some_or_all(outcomes: Vec<Result<String, String>>, remedy: &str) -> Outcome {
     }
 }
 
+/// Whether TLS comes about with each name server; one is enough to work with.
+pub async fn shake_hands_with_name_servers(admin: &Admin, cluster: &ClusterConfig) -> Outcome {
+    match (&cluster.tls, cluster.name_servers.as_slice()) {
+        (None, _) => Outcome::skipped("no TLS is configured"),
+        (Some(_), []) => Outcome::skipped("the list comes from nameServerDomain; the route query tries its servers"),
+        (Some(tls), servers) => {
+            let addresses: Vec<_> = servers.iter().map(String::as_str).collect();
+            shake_hands(admin, &addresses, tls.insecure_skip_verify).await
+        }
+    }
+}
+
+/// Whether TLS comes about with the master of every broker.
+pub async fn shake_hands_with_brokers(admin: &Admin, info: &ClusterInfo, is_wanted: bool) -> Outcome {
+    if !is_wanted {
+        return Outcome::skipped("no TLS is configured");
+    }
+    let addresses: Vec<_> = masters(info).map(|(_, address)| address).collect();
+    let outcome = shake_hands(admin, &addresses, false).await;
+    // A producer and a consumer need every broker.
+    if outcome.result == TestResult::Warning { Outcome { result: TestResult::Failed, ..outcome } } else { outcome }
+}
+
+async fn shake_hands(admin: &Admin, addresses: &[&str], is_unchecked: bool) -> Outcome {
+    let attempts: Vec<_> = addresses.iter().map(|address| admin.connect(address).boxed()).collect();
+    let outcomes = join_all(attempts).await;
+    let remedy = outcomes.iter().find_map(|outcome| outcome.as_ref().err()).map(crate::rocketmq::Error::remedy);
+    let words = outcomes.into_iter().zip(addresses).map(|(outcome, address)| match outcome {
+        Ok(()) => Ok(format!("{address}: handshake, chain and name are good")),
+        Err(error) => Err(error.to_string()),
+    });
+    let outcome = some_or_all(words.collect(), &remedy.unwrap_or_default());
+    if is_unchecked && outcome.result == TestResult::Passed {
+        let remedy = "set tls.ca, and remove tls.insecureSkipVerify, so that nobody can stand in for the server";
+        return Outcome::warning("the handshakes came about, but no certificate is verified", remedy);
+    }
+    outcome
+}
+
 /// Asks a name server for the cluster's brokers.
-pub async fn query(admin: &Admin) -> (Outcome, ClusterInfo) {
+pub async fn query(admin: &Admin, has_tls: bool) -> (Outcome, ClusterInfo) {
     match admin.cluster().await {
         Ok(info) if info.brokers.is_empty() => {
             let remedy = "start a broker, and check the name servers that it registers at (namesrvAddr)";
@@ -121,120 +154,75 @@ pub async fn query(admin: &Admin) -> (Outcome, ClusterInfo) {
             let names = list(info.brokers.iter().map(|broker| format!("{}/{}", broker.cluster, broker.name)));
             (Outcome::passed(format!("brokers: {names}")), info)
         }
-        Err(error) => (failed(&error), ClusterInfo::default()),
+        Err(error) => {
+            let mut outcome = Outcome::of_error(&error);
+            if !has_tls && error.kind() == ErrorKind::NameServerUnreachable {
+                // It accepted a TCP connection a moment ago.
+                outcome.remedy =
+                    "it accepts connections and does not answer: check that it is a name server (9876) and not a \
+                    broker or the gRPC proxy; if it asks for TLS, set spec.tls"
+                        .to_owned();
+            }
+            (outcome, ClusterInfo::default())
+        }
     }
 }
 
-fn failed(error: &Error) -> Outcome {
-    Outcome::failed(error.to_string(), error.remedy())
+/// Masters of all brokers with their advertised addresses.
+pub fn masters(info: &ClusterInfo) -> impl Iterator<Item = (&BrokerInfo, &str)> {
+    info.brokers.iter().filter_map(|broker| Some((broker, broker.addresses.get(&0)?.as_str())))
 }
 
 /// Whether the address of every broker accepts a connection; a replica that does not is a warning.
-pub async fn reach_brokers(info: &ClusterInfo, mapped: &BTreeMap<String, String>) -> Outcome {
+pub async fn reach_brokers(info: &ClusterInfo, cluster: &ClusterConfig) -> Outcome {
     let advertised =
         info.brokers.iter().flat_map(|broker| broker.addresses.iter().map(move |(id, address)| (broker, *id, address)));
     let attempts = advertised.map(|(broker, id, address)| async move {
-        let target = mapped.get(address).unwrap_or(address);
-        let outcome = reach(target).await;
-        (id == 0, outcome.map_err(|why| format!("{} advertises {address}; {why}", broker.name)))
+        let target = cluster.broker_addresses.get(address).unwrap_or(address);
+        match reach(target).await {
+            Ok(words) => Ok(words),
+            Err(why) => Err((id == 0, format!("{} advertises {address}; {why}", broker.name), address.as_str())),
+        }
     });
     let outcomes = join_all(attempts).await;
-    let remedy =
-        "set the broker's brokerIP1 to an address that is reachable from here, or map it in spec.brokerAddresses";
-    let bad = |is_master: bool| -> Vec<String> {
-        let bad = outcomes.iter().filter(|(master, _)| *master == is_master);
-        bad.filter_map(|(_, outcome)| outcome.as_ref().err().cloned()).collect()
-    };
-    match (bad(true), bad(false)) {
-        (masters, _) if !masters.is_empty() => Outcome::failed(list(masters), remedy),
-        (_, replicas) if !replicas.is_empty() => Outcome::warning(list(replicas), remedy),
-        _ => Outcome::passed(list(outcomes.into_iter().filter_map(|(_, outcome)| outcome.ok()))),
+    let bad: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+    if bad.is_empty() {
+        return Outcome::passed(list(outcomes.into_iter().flatten()));
     }
+    let remedy = suggest(&bad.iter().map(|(_, _, address)| *address).collect::<Vec<_>>(), cluster).await;
+    let has_master = bad.iter().any(|(is_master, _, _)| *is_master);
+    let words =
+        list(bad.iter().filter(|(is_master, _, _)| *is_master == has_master).map(|(_, words, _)| words.clone()));
+    if has_master { Outcome::failed(words, remedy) } else { Outcome::warning(words, remedy) }
 }
 
-/// Asks every master a question that needs a valid signature; the answer is its version.
-pub async fn authenticate(admin: &Admin, info: &ClusterInfo, has_credentials: bool) -> (Outcome, Option<String>) {
-    let mut version = None;
-    for address in info.brokers.iter().filter_map(|broker| broker.addresses.get(&0)) {
-        match admin.broker_version(address).await {
-            Ok(found) => version = Some(found),
-            Err(error) if is_authorization(&error) => {}
-            Err(error) => return (failed(&error), version),
+/// An address map that works, found by trying the broker's port on the hosts of the name servers.
+async fn suggest(advertised: &[&str], cluster: &ClusterConfig) -> String {
+    let hosts: Vec<_> =
+        cluster.name_servers.iter().filter_map(|server| split_port(server)).map(|(host, _)| host).collect();
+    let mut pairs = Vec::new();
+    for address in advertised.iter().take(NAMED) {
+        let Some((_, port)) = split_port(address) else { continue };
+        for host in &hosts {
+            let candidate = format!("{host}:{port}");
+            if candidate != **address && reach(&candidate).await.is_ok() {
+                pairs.push(format!("{address:?}: {candidate:?}"));
+                break;
+            }
         }
     }
-    let words = match (&version, has_credentials) {
-        (Some(_), true) => "the credentials were accepted",
-        (Some(_), false) => "the brokers ask for no credentials",
-        (None, _) => "the credentials were accepted; this user may not ask for the version",
-    };
-    (Outcome::passed(words), version)
-}
-
-/// Whether each topic exists and its queues may be used as `usage` needs; gives the number of topics of the cluster.
-pub async fn check_topics(admin: &Admin, topics: &[String], usage: Usage) -> (Outcome, u32) {
-    let total = admin.user_topics().await.map_or(0, |topics| u32::try_from(topics.len()).unwrap_or(u32::MAX));
-    if topics.is_empty() {
-        return (Outcome::passed(format!("{total} topics, all are used")), total);
-    }
-    let checks = stream::iter(topics.to_vec()).map(|topic| check_topic(admin, topic, usage)).buffered(PARALLEL_ROUTES);
-    let mut failures: Vec<Outcome> = checks.filter_map(async |check| check.err()).collect().await;
-    if failures.is_empty() {
-        return (Outcome::passed(format!("{} of {total} topics are used, all exist", topics.len())), total);
-    }
-    let message = list(failures.iter().map(|failure| failure.message.clone()));
-    let remedy = failures.swap_remove(0).remedy;
-    (Outcome::failed(message, remedy), total)
-}
-
-async fn check_topic(admin: &Admin, topic: String, usage: Usage) -> Result<(), Outcome> {
-    let route = admin.topic_route(&topic).await.map_err(|error| failed(&error))?;
-    check_permission(&topic, &route, usage)
-}
-
-fn check_permission(topic: &str, route: &TopicRoute, usage: Usage) -> Result<(), Outcome> {
-    let can_read = route.queues.iter().any(|queue| queue.readable && queue.read_queues > 0);
-    let can_write = route.queues.iter().any(|queue| queue.writable && queue.write_queues > 0);
-    let remedy = |permission| format!("give it, for instance with: mqadmin updateTopicPerm -t {topic} -p {permission}");
-    match usage {
-        Usage::Source | Usage::SourceAndTarget if !can_read => {
-            Err(Outcome::failed(format!("topic {topic} may not be read from"), remedy(6)))
-        }
-        Usage::Target | Usage::SourceAndTarget if !can_write => {
-            Err(Outcome::failed(format!("topic {topic} may not be written to"), remedy(6)))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether the version, for instance `V5_4_0`, is supported.
-#[must_use]
-pub fn check_version(version: Option<&str>) -> Outcome {
-    let Some(version) = version else {
-        return Outcome::warning(
-            "not known: this user may not ask",
-            "give the user the right to read the cluster's settings",
-        );
-    };
-    match parse_version(version) {
-        Some(found) if found >= OLDEST => Outcome::passed(version),
-        Some(_) => {
-            let remedy = format!("use RocketMQ {}.{} or newer", OLDEST.0, OLDEST.1);
-            Outcome::failed(format!("version {version} is too old"), remedy)
-        }
-        None => Outcome::warning(
-            format!("version {version:?} cannot be read"),
-            "check that it is an Apache RocketMQ broker",
+    let set = "set the broker's brokerIP1 to an address that is reachable from here";
+    match pairs.as_slice() {
+        [] => format!(
+            "{set}, or map it: spec.brokerAddresses: {{{:?}: \"HOST:PORT\"}}",
+            advertised.first().unwrap_or(&"")
         ),
+        pairs => format!("{set}, or map it; this answers: spec.brokerAddresses: {{{}}}", pairs.join(", ")),
     }
 }
 
-fn parse_version(version: &str) -> Option<(u32, u32)> {
-    let digits = version.trim_start_matches(['V', 'v']);
-    let mut parts = digits.split(['_', '.', '-']).map(str::parse::<u32>);
-    Some((parts.next()?.ok()?, parts.next()?.ok()?))
-}
-
-fn list(items: impl IntoIterator<Item = String>) -> String {
+/// The first few of `items`; the rest is counted.
+pub fn list(items: impl IntoIterator<Item = String>) -> String {
     let items: Vec<String> = items.into_iter().collect();
     match items.len().checked_sub(NAMED) {
         Some(rest @ 1..) => format!("{}; and {rest} more", items[..NAMED].join("; ")),
@@ -245,23 +233,6 @@ fn list(items: impl IntoIterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker_config::report::TestResult;
-
-    #[test]
-    fn versions_are_compared_by_number() {
-        let table = [
-            (Some("V4_9_7"), TestResult::Passed),
-            (Some("V5_4_0"), TestResult::Passed),
-            (Some("V4_10_0"), TestResult::Passed),
-            (Some("V4_8_0"), TestResult::Failed),
-            (Some("V3_5_8"), TestResult::Failed),
-            (Some("HIGHER_VERSION"), TestResult::Warning),
-            (None, TestResult::Warning),
-        ];
-        for (version, expected) in table {
-            assert_eq!(check_version(version).result, expected, "{version:?}");
-        }
-    }
 
     #[test]
     fn addresses_are_checked_one_by_one() {

@@ -1,7 +1,13 @@
-//! Role connection: tests a RocketMQ cluster, reports, and tests again at the interval and when a mounted file changes.
+//! Role connection: tests a RocketMQ cluster, again at the interval, when a mounted file changes and when the operator says so;
+//! loads topics as models; and sends heartbeats while something uses the connection.
 
+pub mod broker;
 pub mod cluster;
+pub mod group;
+pub mod heartbeat;
+pub mod models;
 pub mod test;
+pub mod topics;
 
 use std::time::{Duration, Instant};
 
@@ -20,23 +26,49 @@ const RETRY_FAILED: Duration = Duration::from_secs(15);
 /// name is part of every refusal, and one from 5.x.
 const AUTHORIZATION: [&str; 3] = ["need admin permission", "no default permission", "has no permission"];
 
-/// A connection under test.
+/// A connection that is looked after.
 pub struct Connection {
     context: Context,
     config: ConnectionConfig,
+    models: models::Store,
 }
 
 impl Connection {
     /// Prepares the role; dials nothing yet.
     #[must_use]
     pub fn new(context: Context, config: ConnectionConfig) -> Self {
-        Self { context, config }
+        Self { context, config, models: models::Store::default() }
     }
 
-    /// Tests until `token` is cancelled.
+    /// The routes under which the models are served.
+    pub fn routes(&self) -> axum::Router {
+        self.models.routes()
+    }
+
+    /// Tests, loads and beats until `token` is cancelled.
     pub async fn run(&self, token: CancellationToken) {
+        let (context, config) = (self.context.clone(), self.config.clone());
+        let load = async {
+            if let Some(settings) = config.models.clone() {
+                models::run(context.clone(), config.clone(), settings, self.models.clone(), token.clone()).await;
+            }
+        };
+        let beat = async {
+            if let Some(settings) = config.heartbeat.clone() {
+                heartbeat::run(context.clone(), config.clone(), settings, token.clone()).await;
+            }
+        };
+        tokio::join!(self.keep_testing(token.clone()), load, beat);
+    }
+
+    async fn keep_testing(&self, token: CancellationToken) {
         let reporter = &self.context.reporter;
-        while let Some(report) = token.run_until_cancelled(test::run(&self.config, &self.context.identity)).await {
+        let mut instructions = reporter.instructions();
+        loop {
+            let asked = instructions.borrow_and_update().test.clone();
+            let Some(report) = token.run_until_cancelled(test::run(&self.config, &self.context.identity)).await else {
+                break;
+            };
             let trouble = first_failure(&report);
             match &trouble {
                 Some(trouble) => self.context.gate.wait(trouble.message.clone()),
@@ -44,7 +76,11 @@ impl Connection {
             }
             reporter.set_connection(report);
             reporter.set_health(trouble.clone());
-            self.wait(trouble.is_some(), &token).await;
+            let asked_again = instructions.wait_for(|instructions| instructions.test != asked);
+            tokio::select! {
+                () = self.wait(trouble.is_some(), &token) => {}
+                _ = asked_again => {}
+            }
         }
         self.context.gate.wait("nothing any more: the worker ends");
         reporter.set_state(WorkerState::Draining, None);
@@ -53,7 +89,7 @@ impl Connection {
     /// Waits for the next test: the interval, less when the last one failed, or a changed file.
     async fn wait(&self, has_failed: bool, token: &CancellationToken) {
         let interval = Duration::from_secs(self.config.test_interval_seconds.max(1));
-        let interval = if has_failed { interval.min(RETRY_FAILED) } else { interval };
+        let interval = if has_failed { interval.min(RETRY_FAILED) } else { jittered(interval) };
         let (started, files) = (Instant::now(), config::fingerprint(&self.config.cluster));
         while started.elapsed() < interval && files == config::fingerprint(&self.config.cluster) {
             let pause = config::POLL.min(interval.saturating_sub(started.elapsed()));
@@ -62,6 +98,12 @@ impl Connection {
             }
         }
     }
+}
+
+/// Up to a tenth less, so that the workers of many connections do not test at the same moment.
+fn jittered(interval: Duration) -> Duration {
+    let nanos = jiff::Timestamp::now().subsec_nanosecond().unsigned_abs();
+    interval.mul_f64(1.0 - f64::from(nanos % 1000) / 10_000.0)
 }
 
 /// The first failed item of a test as an error to report; its reason is the item's name with `Failed`.

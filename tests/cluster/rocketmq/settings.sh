@@ -4,7 +4,7 @@
 
 # One folder an instance, each with an `env` file that tests read. Tests get this folder as ROCKETMQ_TEST_RUN.
 RUN=${ROCKETMQ_TEST_RUN:-$CACHE/run/rocketmq}
-CERTIFICATES=$CACHE/rocketmq/certificates
+CERTIFICATES=${CERTIFICATES:-$CACHE/rocketmq/certificates}
 
 # Users of the acl variants. An access key of ACL 1.0 must be longer than 6 characters:
 # with a shorter one a 4.9 broker dies at its start with a ClassCastException that names something else.

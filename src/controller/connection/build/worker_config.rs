@@ -16,7 +16,12 @@ pub fn build_worker_config(connection: &ValidatedConnection) -> WorkerConfig {
             cluster: connection.cluster.config(),
             usage: connection.usage,
             topics: connection.topics.clone(),
+            create_topics: connection.create_topics,
+            consumer_group: connection.consumer_group.clone(),
             test_interval_seconds: connection.test_interval_seconds,
+            models: connection.models.clone(),
+            heartbeat: connection.heartbeat.clone(),
+            in_use: connection.in_use,
         }),
     }
 }
