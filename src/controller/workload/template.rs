@@ -66,7 +66,10 @@ impl Template {
         spec.priority_class_name = fields.priority_class_name.or(spec.priority_class_name.take());
         spec.service_account_name = fields.service_account_name.or(spec.service_account_name.take());
         for container in spec.containers.iter_mut().filter(|container| container.name == CONTAINER) {
-            container.env.get_or_insert_default().extend(fields.env.clone());
+            let env = container.env.get_or_insert_default();
+            // The user's variables win: a name that is there twice would be refused.
+            env.retain(|ours| fields.env.iter().all(|own| own.name != ours.name));
+            env.extend(fields.env.clone());
             container.resources = fields.resources.clone().or(container.resources.take());
         }
     }
@@ -142,7 +145,7 @@ mod tests {
     #[test]
     fn containers_are_merged_by_name() {
         let pod = merged(json!({
-            "env": [{"name": "RUST_LOG", "value": "debug"}],
+            "env": [{"name": "RUST_LOG", "value": "debug"}, {"name": "A", "value": "2"}],
             "podOverrides": {"spec": {
                 "containers": [{"name": "worker", "image": "mine"}, {"name": "side", "image": "car"}],
                 "hostNetwork": true,
@@ -151,7 +154,8 @@ mod tests {
         let containers = pod["spec"]["containers"].as_array().unwrap();
         assert_eq!(containers.len(), 2);
         assert_eq!(containers[0]["image"], "mine");
-        assert_eq!(containers[0]["env"][1]["name"], "RUST_LOG");
+        let env = json!([{"name": "RUST_LOG", "value": "debug"}, {"name": "A", "value": "2"}]);
+        assert_eq!(containers[0]["env"], env);
         assert_eq!(pod["spec"]["hostNetwork"], true);
     }
 
