@@ -160,19 +160,18 @@ def measure_backlogs(results, number):
             continue
         for side in SIDES if number % 2 else SIDES[::-1]:
             topic = f"backlog-{side}-{protocol}-{int(time.time())}"
-            load("broker", "-address", os.environ["BROKER"], "-topic", topic, "-n", 8, "-c", 1)
-            load("broker", "-address", os.environ["BROKER"], "-topic", topic, "-n", BACKLOG, "-c", 4, "-queues", 4, "-batch", 32, "-size", SIZE)
+            fill = ("broker", "-address", os.environ["BROKER"], "-topic", topic, "-size", SIZE)
+            count = load(*fill, "-n", 8, "-c", 1)["messages"] + load(*fill, "-n", BACKLOG, "-c", 4, "-queues", 4, "-batch", 32)["messages"]
             port = free_port()
             # The name server has the topic's route once the broker has told it.
             time.sleep(1)
-            sink = subprocess.Popen([os.environ["LOAD"], "sink", f"-{protocol}", str(port), "-n", str(BACKLOG)], stdout=subprocess.PIPE, text=True)
+            sink = subprocess.Popen([os.environ["LOAD"], "sink", f"-{protocol}", str(port), "-n", str(count)], stdout=subprocess.PIPE, text=True)
             until(lambda: listens(port), "the sink did not listen")
             process, _, _ = START[side](f"{side}-input", topic, "input", port, protocol)
-            cpu = load("idle", "-pid", process.pid, "-seconds", 0)
             out, _ = sink.communicate()
             after = load("idle", "-pid", process.pid, "-seconds", 0)
             result = json.loads(out)
-            result |= {"failed": BACKLOG - result["messages"], "rss_mib": after["rss_mib"], "cpu_per_100k": total_cpu(process.pid) / BACKLOG * 1e5}
+            result |= {"failed": count - result["messages"], "rss_mib": after["rss_mib"], "cpu_per_100k": total_cpu(process.pid) / count * 1e5}
             process.stop()
             note(results, case, side, result)
 
