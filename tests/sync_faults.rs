@@ -30,7 +30,7 @@ const END: &str = "<!-- sync-faults ends -->";
 type Fault = fn(&World) -> std::pin::Pin<Box<dyn Future<Output = ()> + '_>>;
 
 const FAULTS: &[(&str, Fault)] = &[
-    ("none, for comparison", |world| Box::pin(nothing(world))),
+    ("no other fault than the kill at the end", |world| Box::pin(nothing(world))),
     ("worker: kill -9", |world| Box::pin(kill_worker(world))),
     ("target broker: kill -9 and restart, 3 times", |world| Box::pin(kill_broker(world, &TARGET))),
     ("source broker: kill -9 and restart, 3 times", |world| Box::pin(kill_broker(world, &SOURCE))),
