@@ -86,10 +86,11 @@ def measure(process, port, messages):
 
 
 def table(lines_path, document):
-    groups = {}
+    groups, loads = {}, []
     with open(lines_path) as file:
         for line in map(json.loads, file):
             result = line["result"]
+            loads.append(line["load"])
             groups.setdefault((result["client"], result["mode"]), []).append(result)
     median = {key: statistics.median(run["msgs_per_s"] for run in runs) for key, runs in groups.items()}
     ours, bare = median[("ours", "sync")], median.get(("java", "batch"))
@@ -110,7 +111,7 @@ def table(lines_path, document):
         BEGIN, "", "## Syncs: RocketMQ → RocketMQ", "",
         f"{count:,} messages of 1 KiB from one topic of 8 queues to another on one broker {os.environ.get('VERSION', '')} on this machine "
         f"({os.cpu_count()} cores for broker and pipeline together), medians of {len(groups[('ours', 'sync')])} rounds in turns; "
-        "written by `make bench-sync`. The Java pipeline is [`tests/java/Pipeline.java`](../tests/java/Pipeline.java): batches of 256, one "
+        f"load average {min(loads):.0f}–{max(loads):.0f}; written by `make bench-sync`. The Java pipeline is [`tests/java/Pipeline.java`](../tests/java/Pipeline.java): batches of 256, one "
         "send at a time in a queue.", "", *rows, "", END])
     print(text)
     if bare:
