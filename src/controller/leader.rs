@@ -1,6 +1,7 @@
 //! Leader election: of several operators only the holder of a Lease reconciles.
 
 use std::future::Future;
+use std::time::Duration;
 
 use kube::Client;
 use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
@@ -11,6 +12,8 @@ use super::settings::Settings;
 
 /// Name of the Lease in the operator's namespace.
 pub const LEASE: &str = "rocketmq-connector-operator";
+/// Longest time that releasing the lease may take.
+const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs `work` whenever this process leads, until `token` is cancelled. The token given to `work` is cancelled when
 /// leadership is lost; `work` has ended before this process can lead, or release the lease, again.
@@ -57,9 +60,16 @@ where
     }
     // Closing the channel makes the manager release the lease, so that the next leader need not wait for it to expire.
     drop(leading);
-    match manager.await {
-        Ok(released) => released.map(|_| ()),
-        Err(_) => Ok(()),
+    // A request under way, or an API server that does not answer, must not keep the process from ending.
+    let abort = manager.abort_handle();
+    match tokio::time::timeout(RELEASE_LIMIT, manager).await {
+        Ok(Ok(released)) => released.map(|_| ()),
+        Ok(Err(_)) => Ok(()),
+        Err(_) => {
+            abort.abort();
+            tracing::warn!(lease = LEASE, "the lease was not released in time; it expires by itself");
+            Ok(())
+        }
     }
 }
 
