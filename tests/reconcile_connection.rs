@@ -38,7 +38,7 @@ async fn a_connection_gets_one_worker_and_waits_for_its_test() {
     assert_eq!(world.get::<Service>("main-connection").await, None);
     world.condition::<RocketMQConnection>("main", "Accepted", "True", "Accepted").await;
     world.condition::<RocketMQConnection>("main", "Tested", "Unknown", "TestPending").await;
-    world.condition::<RocketMQConnection>("main", "Ready", "False", "WorkersNotReady").await;
+    world.without_workers::<RocketMQConnection>("main").await;
 
     world.delete::<RocketMQConnection>("main").await;
     world.vanishes::<Deployment>("main-connection").await;
@@ -248,13 +248,14 @@ async fn a_pod_without_an_eligible_node_is_told_with_the_schedulers_words() {
         assert_eq!(terms[0]["matchFields"][0]["values"], json!(["node-7"]), "{spec:#}");
         assert_eq!(spec["tolerations"][0]["key"], "mq");
     }
-    let words = "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.";
-    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words});
-    pod(&world, "main-x", json!({"phase": "Pending", "conditions": [condition]})).await;
+    // The scheduler's own words: "no nodes available to schedule pods" without nodes, else how many did not match.
     let ready = world.condition::<RocketMQConnection>("main", "Ready", "False", "AgentUnavailable").await;
-    assert!(ready.message.contains(words) && ready.message.contains("change agent"), "{}", ready.message);
-    world.delete::<Pod>("main-x").await;
-    world.condition::<RocketMQConnection>("main", "Ready", "False", "WorkersNotReady").await;
+    for words in ["no node is eligible for main-connection-", "available", "change agent of the connection"] {
+        assert!(ready.message.contains(words), "{}", ready.message);
+    }
+    world.condition::<RocketMQBinding>("orders", "Ready", "False", "AgentUnavailable").await;
+    world.change::<RocketMQConnection>("main", json!({"spec": {"state": "Paused"}})).await;
+    world.condition::<RocketMQConnection>("main", "Ready", "True", "Paused").await;
     operator.stop().await;
     world.clean_up().await;
 }

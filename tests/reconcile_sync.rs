@@ -68,7 +68,7 @@ async fn a_sync_has_workers_that_know_both_clusters() {
     world.appears::<PodDisruptionBudget>("copy-sync").await;
     assert_eq!(world.get::<Service>("copy-sync").await, None);
     assert_eq!(world.get::<Secret>("copy-sync").await, None);
-    world.condition::<RocketMQSync>("copy", "Ready", "False", "WorkersNotReady").await;
+    world.without_workers::<RocketMQSync>("copy").await;
 
     world.delete::<RocketMQSync>("copy").await;
     world.vanishes::<RocketMQSync>("copy").await;

@@ -154,6 +154,25 @@ impl World {
         find(&object, type_).unwrap()
     }
 
+    /// Waits until `Ready` says that workers are missing: they wait for their image, or, on a control plane without nodes,
+    /// for a node.
+    pub async fn without_workers<K>(&self, name: &str) -> Condition
+    where
+        K: Object + HasStatus,
+        K::Status: serde::Serialize,
+    {
+        let is_missing = |found: &Condition, object: &K| {
+            found.status == "False"
+                && ["WorkersNotReady", "AgentUnavailable"].contains(&found.reason.as_str())
+                && found.observed_generation == object.meta().generation
+        };
+        let holds = |object: Option<&K>| {
+            object.is_some_and(|object| find(object, "Ready").is_some_and(|found| is_missing(&found, object)))
+        };
+        let object = self.until::<K>(name, "wait for workers", holds).await.unwrap();
+        find(&object, "Ready").unwrap()
+    }
+
     /// Asserts that `holds` of an object stays so for a while.
     pub async fn stays<K: Object>(&self, name: &str, holds: impl Fn(Option<&K>) -> bool) {
         let started = Instant::now();
