@@ -362,6 +362,18 @@ async fn leadership_is_handed_over() {
     world.clean_up().await;
 }
 
+/// A stop may come before the first list of objects is there.
+#[tokio::test]
+async fn an_operator_that_is_stopped_at_once_ends() {
+    let world = World::new("stopped").await;
+    for wait in [0, 20, 60] {
+        let operator = Operator::start(&world.client, world.settings());
+        tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+        operator.stop().await;
+    }
+    world.clean_up().await;
+}
+
 fn controller_settings(world: &World, pod: &str) -> rocketmq_connector::controller::Settings {
     rocketmq_connector::controller::Settings {
         leader_election: true,

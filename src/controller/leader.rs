@@ -76,6 +76,8 @@ where
 /// Waits until the state is `wanted`; `false` when `token` was cancelled or the election has ended.
 async fn wait_until(leading: &mut watch::Receiver<bool>, wanted: bool, token: &CancellationToken) -> bool {
     tokio::select! {
+        // First, so that no term begins after the end was asked for.
+        biased;
         () = token.cancelled() => false,
         state = leading.wait_for(|state| *state == wanted) => state.is_ok(),
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::channel::mpsc;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use kube::core::DeserializeGuard;
@@ -67,16 +67,27 @@ pub async fn run<K: Kind>(
     let (reader, writer) = reflector::store();
     let main = main_stream::<K>(&context, switchboard, writer);
     let related = related_stream::<K>(Arc::clone(&context), reader.clone(), triggers);
-    let queue = stream::select(main.boxed(), related.boxed()).take_until(token.cancelled_owned());
+    let queue = stream::select(main.boxed(), related.boxed()).take_until(token.clone().cancelled_owned());
     let config = Config::default().concurrency(context.settings.concurrency).debounce(context.settings.debounce);
-    applier(reconcile::<K>, after_failure::<K>, context, reader, queue, config)
-        .for_each(|outcome| async {
+    let reconciling =
+        applier(reconcile::<K>, after_failure::<K>, context, reader.clone(), queue, config).for_each(|outcome| async {
             match outcome {
                 Ok(_) | Err(QueueError::ReconcilerFailed(..) | QueueError::ObjectNotFound(_)) => {}
                 Err(error) => tracing::warn!(kind = K::KIND, %error, "the watch is interrupted and will be resumed"),
             }
-        })
-        .await;
+        });
+    tokio::select! {
+        () = reconciling => {}
+        () = cancelled_before_first_list(&reader, &token) => {}
+    }
+}
+
+/// Ends when `token` is cancelled before the store has its objects: the applier would wait for them without end.
+async fn cancelled_before_first_list<K: Kind>(store: &Store<DeserializeGuard<K>>, token: &CancellationToken) {
+    token.cancelled().await;
+    if store.wait_until_ready().now_or_never().is_some() {
+        std::future::pending::<()>().await;
+    }
 }
 
 type Requests<K> = Result<ReconcileRequest<DeserializeGuard<K>>, watcher::Error>;
