@@ -111,7 +111,7 @@ for package in json.load(sys.stdin)["packages"]:
 FEATURES=apiserver-tests,broker-tests,e2e-tests
 
 cargo_test() { # ARGUMENT...
-  cargo test --locked --quiet --features "$FEATURES" "$@"
+  cargo test --locked --quiet --no-fail-fast --features "$FEATURES" "$@"
 }
 
 test_feature() { # FEATURE

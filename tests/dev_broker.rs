@@ -77,7 +77,7 @@ spec:
             )
         };
         let (is_good, text) = test(&setting("APP_SECRET_KEY"));
-        assert!(is_good && text.contains("the credentials were accepted"), "{instance}: {text}");
+        assert!(is_good && text.contains("every broker has accepted the credentials"), "{instance}: {text}");
         let (is_good, text) = test("wrong-secret");
         assert!(
             !is_good && text.contains("FAILED   Authenticated") && text.contains("accessKey"),
