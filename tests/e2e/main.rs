@@ -13,6 +13,7 @@
 
 mod brokers;
 mod cluster;
+mod connections;
 mod flow;
 mod install;
 mod lifecycle;
@@ -56,6 +57,8 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("a connection reports its test", flow::connection_reports_its_test),
     scenario!("messages both ways, RocketMQ 5.4.0", flow::both_ways_plain),
     scenario!("messages both ways, RocketMQ 4.9.7 with ACL", flow::both_ways_acl),
+    scenario!("models and heartbeat of connections, 5.4.0 and 4.9.7", connections::models_and_heartbeat),
+    scenario!("agents place the workers", connections::agents),
     scenario!("a wrong secret is explained, then fixed", secrets::wrong_secret),
     scenario!("a missing secret is explained, then created", secrets::missing_secret),
     scenario!("a sync moves messages from 5.4.0 to 4.9.7 with ACL", sync::mirror),

@@ -3,13 +3,14 @@
 use kube::ResourceExt;
 
 use crate::api::condition::reasons;
-use crate::api::connection::ConnectionType;
+use crate::api::connection::{Agent, ConnectionType};
 use crate::api::reference::ConnectionRef;
 use crate::api::workload::Autoscaling;
 use crate::api::{RocketMQConnectionSpec, RocketMQSync, RocketMQSyncSpec};
 use crate::controller::children::Owner;
 use crate::controller::error::{Error, Problem};
 use crate::controller::settings::Settings;
+use crate::controller::workload::agent;
 use crate::controller::workload::cluster::Cluster;
 use crate::controller::workload::pod::Workload;
 use crate::controller::workload::scaling;
@@ -76,7 +77,8 @@ pub fn validate(sync: &RocketMQSync, dereferenced: &Dereferenced, settings: &Set
     if !missing.is_empty() {
         return Err(Error::Unresolved(missing));
     }
-    let agent = source_cluster.as_ref().or(target_cluster.as_ref()).and_then(|cluster| cluster.agent.clone());
+    let agent = placement(spec, source_cluster.as_ref(), target_cluster.as_ref())
+        .map_err(|problem| Error::Invalid(vec![problem]))?;
     Ok(ValidatedSync {
         config: SyncConfig {
             name: format!("{namespace}/{}", owner.name),
@@ -108,6 +110,20 @@ pub fn validate(sync: &RocketMQSync, dereferenced: &Dereferenced, settings: &Set
 /// The value, or nothing and one more problem.
 fn collect<Value>(problems: &mut Vec<Problem>, result: Result<Value, Problem>) -> Option<Value> {
     result.map_err(|problem| problems.push(problem)).ok()
+}
+
+/// Where the workers run, as the agents of both connections have it.
+fn placement(
+    spec: &RocketMQSyncSpec,
+    source: Option<&Cluster>,
+    target: Option<&Cluster>,
+) -> Result<Option<Agent>, Problem> {
+    let references = [(spec.source.connection_ref.as_ref(), source), (spec.target.connection_ref.as_ref(), target)];
+    let agents: Vec<_> = references
+        .into_iter()
+        .filter_map(|(reference, cluster)| Some((reference?.name.as_str(), cluster?.agent.as_ref())))
+        .collect();
+    agent::agree(&agents).map(Option::<&Agent>::cloned)
 }
 
 /// Fields that the schema has and this version does not act on: better refused than ignored.

@@ -138,6 +138,32 @@ fn missing_and_unfit_connections_are_told_for_both_sides() {
 }
 
 #[test]
+fn workers_run_where_the_agent_of_either_side_has_them() {
+    let agents = |source: Value, target: Value| Dereferenced {
+        source: Some(connection(json!({"nameServers": ["one:1"], "agent": source}))),
+        target: Some(connection(json!({"nameServers": ["two:2"], "agent": target}))),
+        ..Dereferenced::default()
+    };
+    let pinned = |node: &str| json!({"mode": "Manual", "nodeName": node});
+    let automatic = json!({"mode": "Automatic"});
+    let node = |dereferenced: &Dereferenced| {
+        validate(&sync(json!({})), dereferenced, &settings())
+            .ok()
+            .unwrap()
+            .workload
+            .agent
+            .and_then(|agent| agent.node_name)
+    };
+    assert_eq!(node(&both()), None);
+    assert_eq!(node(&agents(automatic.clone(), pinned("n1"))).as_deref(), Some("n1"));
+    assert_eq!(node(&agents(pinned("n1"), automatic)).as_deref(), Some("n1"));
+    let found = problems(json!({}), &agents(pinned("n1"), pinned("n2")));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, reasons::AGENT_CONFLICT);
+    assert!(found[0].1.contains("\"old\"") && found[0].1.contains("\"new\""), "{found:?}");
+}
+
+#[test]
 fn state_wins_over_replicas() {
     let replicas = |changes: Value| validate(&sync(changes), &both(), &settings()).ok().unwrap().replicas;
     assert_eq!(replicas(json!({})), None);
