@@ -93,6 +93,15 @@ pub struct ConnectionConfig {
     pub in_use: bool,
 }
 
+impl ConnectionConfig {
+    /// Whether heartbeats are written to `topic`: it is none of the user's. The default name counts always, since other
+    /// connections to the cluster may use it.
+    #[must_use]
+    pub fn is_heartbeat_topic(&self, topic: &str) -> bool {
+        topic == HEARTBEAT_TOPIC || self.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.topic == topic)
+    }
+}
+
 /// How topics are loaded as models.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -13,7 +13,7 @@ use super::super::super::error::{Error, rocketmq_report};
 use super::infer::Sample;
 use crate::rocketmq::admin::{QueueStats, TOOLS_GROUP, is_system_topic};
 use crate::rocketmq::{Admin, Client, ErrorKind, Result};
-use crate::worker_config::connection::{HEARTBEAT_TOPIC, Usage};
+use crate::worker_config::connection::Usage;
 use crate::worker_config::models::{Format, Model};
 use crate::worker_config::report::ReportedError;
 use crate::worker_config::{ConnectionConfig, Identity};
@@ -103,12 +103,11 @@ async fn load_with(
 
 /// The topics that the connection names, or all; never system topics or the heartbeat's.
 async fn topics(admin: &Admin, connection: &ConnectionConfig) -> Result<Vec<String>> {
-    let heartbeat = connection.heartbeat.as_ref().map_or(HEARTBEAT_TOPIC, |heartbeat| heartbeat.topic.as_str());
     let mut topics = match connection.topics.as_slice() {
         [] => admin.user_topics().await?,
         named => named.to_vec(),
     };
-    topics.retain(|topic| topic != heartbeat && topic != HEARTBEAT_TOPIC && !is_system_topic(topic));
+    topics.retain(|topic| !connection.is_heartbeat_topic(topic) && !is_system_topic(topic));
     topics.sort();
     topics.dedup();
     Ok(topics)
