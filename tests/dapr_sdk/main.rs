@@ -172,6 +172,8 @@ async fn python() {
     assert_eq!(metadata["components"], json!([component]));
     assert_eq!(metadata["extended"]["colour"], "blue");
     assert_eq!(peer.result("health").await["status"], "SERVING");
+    assert_eq!(peer.result("gzip").await["code"], "OK");
+    assert_eq!(peer.result("deflate").await["code"], "UNIMPLEMENTED");
     let reflection = peer.result("reflection").await;
     let services = reflection["services"].as_array().unwrap();
     assert!(
@@ -180,13 +182,13 @@ async fn python() {
     );
     assert_eq!(reflection["files"], 1);
 
-    let received = peer.until("received", 3).await;
+    let received = peer.until("received", 4).await;
     let mut found = bodies(&received);
     found.sort_unstable();
-    assert_eq!(found, ["\u{0}\u{ff} bytes", "again", "again"]);
+    assert_eq!(found, ["\u{0}\u{ff} bytes", "again", "again", &"squeezed ".repeat(500)]);
     assert!(received.iter().all(|line| line["trace"].as_str().unwrap().len() == 55), "{received:?}");
     assert!(received.iter().all(|line| line["token"] == "app-token"), "{received:?}");
-    finish(worker, 2).await;
+    finish(worker, 3).await;
 }
 
 async fn javascript(protocol: AppProtocol) {

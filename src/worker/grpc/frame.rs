@@ -1,8 +1,9 @@
 //! One message a request and one an answer: gRPC's framing over HTTP/2 for unary calls.
 //!
 //! A message's length comes before it, so its share of memory is taken before it is read, and one that is too large costs
-//! five bytes.
+//! five bytes. Requests may be compressed with gzip, which every gRPC library has; answers never are.
 
+use std::io::Read;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -21,52 +22,58 @@ use tonic::Status;
 const HEAD: usize = 5;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+/// The one encoding of compressed messages that is read.
+const GZIP: &[u8] = b"gzip";
 
 /// A request whose message is about to be read.
 pub struct Incoming {
     body: Body,
     received: BytesMut,
     length: usize,
+    is_compressed: bool,
+    limit: usize,
 }
 
 impl Incoming {
     /// Reads how long the message is.
     ///
     /// # Errors
-    /// The body ends before, is compressed, or announces more than `limit` bytes.
-    pub async fn open(body: Body, limit: usize) -> Result<Self, Status> {
-        let mut incoming = Self { body, received: BytesMut::new(), length: 0 };
+    /// The body ends before, is compressed with something else than gzip, or announces more than `limit` bytes.
+    pub async fn open(headers: &HeaderMap, body: Body, limit: usize) -> Result<Self, Status> {
+        let mut incoming = Self { body, received: BytesMut::new(), length: 0, is_compressed: false, limit };
         incoming.fill(HEAD).await?;
-        let is_compressed = incoming.received.get_u8() != 0;
+        incoming.is_compressed = incoming.received.get_u8() != 0;
         incoming.length = usize::try_from(incoming.received.get_u32()).unwrap_or(usize::MAX);
-        if is_compressed {
-            return Err(Status::unimplemented(
-                "the message is compressed, which this worker does not read; send it as it is",
-            ));
+        let encoding = headers.get(GRPC_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
+        if incoming.is_compressed && encoding != GZIP {
+            return Err(Status::unimplemented(format!(
+                "grpc: Decompressor is not installed for grpc-encoding {:?}; compress with gzip, or send messages as they are",
+                String::from_utf8_lossy(encoding)
+            )));
         }
         if incoming.length > limit {
-            return Err(Status::resource_exhausted(format!(
-                "grpc: received message larger than max ({} vs. {limit}); send less, or raise spec.api.maxBodySize together \
-                 with the broker's maxMessageSize",
-                incoming.length
-            )));
+            return Err(too_large(incoming.length, limit));
         }
         Ok(incoming)
     }
 
-    /// Bytes of the message.
+    /// Bytes of memory that the message may take. How large a compressed one is shows when it is read: at most the limit.
     #[must_use]
-    pub fn length(&self) -> usize {
-        self.length
+    pub fn size(&self) -> usize {
+        if self.is_compressed { self.limit } else { self.length }
     }
 
     /// Reads the message.
     ///
     /// # Errors
-    /// The body ends before, or the message is not of this type.
+    /// The body ends before, or the message is not of this type, or larger than the limit when it is decompressed.
     pub async fn read<Type: Message + Default>(mut self) -> Result<Type, Status> {
         self.fill(self.length).await?;
-        let message = self.received.split_to(self.length).freeze();
+        let mut message = self.received.split_to(self.length).freeze();
+        if self.is_compressed {
+            message = gunzip(&message, self.limit)?;
+        }
         Type::decode(message)
             .map_err(|error| Status::internal(format!("grpc: failed to unmarshal the received message: {error}")))
     }
@@ -88,6 +95,26 @@ impl Incoming {
         }
         Ok(())
     }
+}
+
+fn too_large(length: usize, limit: usize) -> Status {
+    Status::resource_exhausted(format!(
+        "grpc: received message larger than max ({length} vs. {limit}); send less, or raise spec.api.maxBodySize together with \
+         the broker's maxMessageSize"
+    ))
+}
+
+fn gunzip(bytes: &[u8], limit: usize) -> Result<Bytes, Status> {
+    let mut message = Vec::new();
+    let one_more = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    flate2::read::GzDecoder::new(bytes)
+        .take(one_more)
+        .read_to_end(&mut message)
+        .map_err(|error| Status::internal(format!("grpc: failed to decompress the received message: {error}")))?;
+    if message.len() > limit {
+        return Err(too_large(message.len(), limit));
+    }
+    Ok(message.into())
 }
 
 /// A message with its length before it.
@@ -195,13 +222,42 @@ impl HttpBody for Unary {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::super::proto::{InvokeBindingRequest, InvokeBindingResponse};
     use super::*;
 
     async fn read(bytes: Vec<Bytes>, limit: usize) -> Result<InvokeBindingRequest, Status> {
         let chunks = bytes.into_iter().map(Ok::<_, std::io::Error>);
         let body = Body::from_stream(futures::stream::iter(chunks));
-        Incoming::open(body, limit).await?.read().await
+        let headers = HeaderMap::from_iter([(GRPC_ENCODING, HeaderValue::from_static("gzip"))]);
+        Incoming::open(&headers, body, limit).await?.read().await
+    }
+
+    fn gzipped(message: &[u8]) -> Bytes {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(message).unwrap();
+        let bytes = encoder.finish().unwrap();
+        let mut framed = BytesMut::new();
+        framed.put_u8(1);
+        framed.put_u32(u32::try_from(bytes.len()).unwrap());
+        framed.extend_from_slice(&bytes);
+        framed.freeze()
+    }
+
+    #[tokio::test]
+    async fn a_compressed_message_is_read_up_to_the_limit() {
+        let request = InvokeBindingRequest { name: "orders".into(), data: vec![7; 5000].into(), ..Default::default() };
+        let message = request.encode_to_vec();
+        let frame = gzipped(&message);
+        assert!(frame.len() < 200);
+        assert_eq!(read(vec![frame.clone()], message.len()).await.unwrap(), request);
+        let refused = read(vec![frame.clone()], message.len() - 1).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        let body = Body::from(frame);
+        let refused = Incoming::open(&HeaderMap::new(), body, 10_000).await.err().unwrap();
+        assert_eq!(refused.code(), tonic::Code::Unimplemented);
+        assert!(refused.message().contains("gzip"), "{refused}");
     }
 
     #[tokio::test]
@@ -225,7 +281,7 @@ mod tests {
         let table = [
             (Vec::new(), tonic::Code::Internal),
             (message([0, 0, 0, 0, 9]), tonic::Code::Internal),
-            (message([1, 0, 0, 0, 0]), tonic::Code::Unimplemented),
+            (message([1, 0, 0, 0, 0]), tonic::Code::Internal),
             (message([0, 0, 0, 0, 101]), tonic::Code::ResourceExhausted),
             (vec![Bytes::from_static(b"\0\0\0\0\x01\xff")], tonic::Code::Internal),
         ];

@@ -149,8 +149,8 @@ async fn read<Type: Message + Default>(
     request: Request,
 ) -> Result<(Type, HeaderMap, Option<OwnedSemaphorePermit>), Status> {
     let (parts, body) = request.into_parts();
-    let incoming = Incoming::open(body, api.max_body_bytes()).await?;
-    let share = api.share(incoming.length()).await;
+    let incoming = Incoming::open(&parts.headers, body, api.max_body_bytes()).await?;
+    let share = api.share(incoming.size()).await;
     let message = tokio::time::timeout(BODY_TIMEOUT, incoming.read()).await;
     let late = |_| {
         let seconds = BODY_TIMEOUT.as_secs();

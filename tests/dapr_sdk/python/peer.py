@@ -78,6 +78,10 @@ def with_grpc_alone():
         say("wrong_token", **error_of(lambda: stub.GetMetadata(api_v1.GetMetadataRequest(), metadata=[("dapr-api-token", "x")])))
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=""))
         say("health", status=health_pb2.HealthCheckResponse.ServingStatus.Name(health.status))
+        message = api_v1.InvokeBindingRequest(name="rmq", operation="create", data=b"squeezed " * 500)
+        call = lambda kind: stub.InvokeBinding(message, metadata=token, compression=kind)
+        say("gzip", **error_of(lambda: call(grpc.Compression.Gzip)))
+        say("deflate", **error_of(lambda: call(grpc.Compression.Deflate)))
         questions = [
             reflection_pb2.ServerReflectionRequest(list_services=""),
             reflection_pb2.ServerReflectionRequest(file_containing_symbol="dapr.proto.runtime.v1.Dapr"),
