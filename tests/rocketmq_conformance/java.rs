@@ -234,18 +234,25 @@ async fn mixed_group(context: Context) -> Outcome {
     let mut java = start(&context, &[member, reach(&context)].concat())?;
     let mut lines = BufReader::new(java.stdout.take().ok_or("no output")?).lines();
     let consumer = context.consumer(&client, vec![Subscription::all(&topic)])?;
-    // Java's member tells its queues when they change: wait until it has its half
+    // Java's member tells its queues when they change. It takes them one after the other and begins each at its end, so
+    // four of them may be half of its way to eight: both halves must be there, and be different ones.
     let shared = async {
-        while let Some(line) = lines.next_line().await? {
-            let line: Value = serde_json::from_str(&line)?;
-            let held = line["queues"]
-                .as_array()
-                .map_or(0, |queues| queues.iter().filter(|queue| !queue.to_string().contains("%RETRY%")).count());
-            if line["event"] == "queues" && held == 4 {
+        let mut theirs = BTreeSet::new();
+        loop {
+            if let Ok(line) = tokio::time::timeout(Duration::from_millis(200), lines.next_line()).await {
+                let line: Value = serde_json::from_str(&line?.ok_or("Java's member ended")?)?;
+                if line["event"] == "queues" {
+                    let queues = line["queues"].as_array().into_iter().flatten();
+                    theirs = queues.filter_map(|queue| queue.as_str().map(str::to_owned)).collect();
+                }
+            }
+            let ours = consumer.status().queues;
+            let ours = ours.iter().filter(|queue| queue.topic == topic);
+            let ours: BTreeSet<_> = ours.map(|queue| format!("{}:{}", queue.broker_name, queue.queue_id)).collect();
+            if ours.len() == 4 && theirs.len() == 4 && ours.is_disjoint(&theirs) {
                 return Ok::<_, Failure>(());
             }
         }
-        Err("Java's member ended".into())
     };
     tokio::time::timeout(LIMIT * 2, shared)
         .await
