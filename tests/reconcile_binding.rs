@@ -282,16 +282,15 @@ async fn a_pause_does_not_wait_for_a_repair() {
     let operator = world.operator();
     world.binding("orders", json!({})).await;
     world.appears::<Deployment>("orders-binding").await;
-    let broken =
-        json!({"spec": {"state": "Paused", "delivery": null, "autoscaling": {"maxReplicas": 2, "targetLag": 5}}});
+    let broken = json!({"spec": {"state": "Paused", "template": {"podOverrides": {"spec": {"x": 1}}}}});
     world.change::<RocketMQBinding>("orders", broken).await;
-    world.condition::<RocketMQBinding>("orders", "Accepted", "False", "NotImplemented").await;
+    world.condition::<RocketMQBinding>("orders", "Accepted", "False", "InvalidSpec").await;
     world
         .until("orders-binding", "be scaled to zero", |now: Option<&Deployment>| now.and_then(replicas) == Some(0))
         .await;
 
     // The repair takes the pause's hold on the number back.
-    world.change::<RocketMQBinding>("orders", json!({"spec": {"state": "Running", "autoscaling": null}})).await;
+    world.change::<RocketMQBinding>("orders", json!({"spec": {"state": "Running", "template": null}})).await;
     world.until("orders-binding", "run again", |now: Option<&Deployment>| now.and_then(replicas) == Some(1)).await;
     operator.stop().await;
     world.clean_up().await;

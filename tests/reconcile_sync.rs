@@ -129,10 +129,10 @@ async fn what_is_not_there_yet_is_told() {
     let world = World::new("sync").await;
     let operator = world.operator();
     world.connection("old", json!({"nameServers": ["old"]})).await;
-    let lag = json!({"autoscaling": {"maxReplicas": 2, "targetLag": 100}});
-    world.create::<RocketMQSync>("later", mirror(lag)).await;
+    let cache = json!({"source": {"connectionRef": {"name": "old"}, "topics": ["orders"], "useLogCache": true}});
+    world.create::<RocketMQSync>("later", mirror(cache)).await;
     let refused = world.condition::<RocketMQSync>("later", "Accepted", "False", "NotImplemented").await;
-    assert!(refused.message.contains("spec.autoscaling.targetLag"), "{}", refused.message);
+    assert!(refused.message.contains("spec.source.useLogCache"), "{}", refused.message);
     operator.stop().await;
     world.clean_up().await;
 }

@@ -21,7 +21,9 @@ pub enum DesiredState {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.minReplicas <= self.maxReplicas")
     .message("autoscaling.minReplicas must not be greater than autoscaling.maxReplicas")
-    .field_path(".minReplicas"))]
+    .field_path(".minReplicas"),
+    validation = Rule::new("!(has(self.targetLag) && has(self.targetCPUUtilizationPercentage))")
+    .message("autoscaling takes one of targetCPUUtilizationPercentage and targetLag; remove the other"))]
 pub struct Autoscaling {
     /// Fewest workers.
     #[serde(default = "one")]
@@ -34,7 +36,8 @@ pub struct Autoscaling {
     #[serde(default, rename = "targetCPUUtilizationPercentage", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub target_cpu_utilization_percentage: Option<i32>,
-    /// Waiting messages per worker to aim at; needs a metrics adapter that serves the workers' lag metric.
+    /// Waiting messages for each worker to aim at, instead of CPU use. The operator itself scales by what the workers report:
+    /// no metrics-server and no adapter is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub target_lag: Option<i64>,

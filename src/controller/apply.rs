@@ -24,6 +24,9 @@ use super::error::Class;
 /// the number of replicas to whom it belongs.
 const PAUSE_MANAGER: &str = "rocketmq-connector-operator-pause";
 
+/// Field manager of a number of replicas that follows the lag, for the same reason.
+const LAG_MANAGER: &str = "rocketmq-connector-operator-lag";
+
 /// Why children were not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -137,16 +140,28 @@ pub async fn apply(client: &Client, owner: &Owner, children: Children<Prepared>)
 /// # Errors
 /// A request failed, or the Deployment belongs to somebody else.
 pub async fn scale_to_zero(client: &Client, owner: &Owner) -> Result<(), Error> {
+    set_replicas(client, owner, 0, PAUSE_MANAGER).await
+}
+
+/// Sets the number of replicas of the owner's Deployment, if there is one.
+///
+/// # Errors
+/// A request failed.
+pub async fn scale(client: &Client, owner: &Owner, replicas: i32) -> Result<(), Error> {
+    set_replicas(client, owner, replicas, LAG_MANAGER).await
+}
+
+async fn set_replicas(client: &Client, owner: &Owner, replicas: i32, manager: &str) -> Result<(), Error> {
     let api = Api::<Deployment>::namespaced(client.clone(), &owner.namespace);
     let name = owner.child_name();
     let found = api.get_metadata_opt(&name).await.map_err(|source| request::<Deployment>("get", &name, source))?;
     if found.is_none_or(|object| !is_owned(&object.metadata, owner)) {
         return Ok(());
     }
-    let zero = Patch::Apply(
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": 0}}),
-    );
-    let scaled = api.patch_metadata(&name, &PatchParams::apply(PAUSE_MANAGER).force(), &zero).await;
+    let spec = json!({"replicas": replicas});
+    let patch =
+        Patch::Apply(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}));
+    let scaled = api.patch_metadata(&name, &PatchParams::apply(manager).force(), &patch).await;
     scaled.map(|_| ()).map_err(|source| request::<Deployment>("scale", &name, source))
 }
 

@@ -10,6 +10,7 @@ use super::backoff::Backoff;
 use super::binding::Subscriptions;
 use super::connection::ModelMaps;
 use super::events::Publisher;
+use super::lag_scaling::LagScaling;
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::settings::Settings;
@@ -38,6 +39,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// What was applied for each object.
     pub memory: Memory,
+    /// What the messages that wait have asked for, where workers are scaled by them.
+    pub lag_scaling: LagScaling,
     /// What the bindings of each consumer group subscribe to.
     pub subscriptions: Subscriptions,
 }

@@ -20,6 +20,7 @@ mod crds;
 pub mod error;
 mod events;
 pub mod feed;
+pub mod lag_scaling;
 mod leader;
 mod malformed;
 mod memory;
@@ -113,6 +114,7 @@ async fn run_term(client: Client, settings: Settings, metrics: Metrics, token: C
         users: users::Users::new(&[RocketMQBinding::KIND, RocketMQSync::KIND]),
         backoff: backoff::Backoff::default(),
         memory: memory::Memory::default(),
+        lag_scaling: lag_scaling::LagScaling::default(),
         subscriptions: binding::Subscriptions::new(switchboard.clone()),
         metrics: metrics.clone(),
         client,

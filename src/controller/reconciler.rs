@@ -111,6 +111,7 @@ fn main_stream<K: Kind>(
                 on_delete.memory.forget(&key);
                 on_delete.subscriptions.remove(&key);
                 on_delete.instructions.forget(&key);
+                on_delete.lag_scaling.forget(&key);
                 on_delete.model_maps.forget(&key);
                 on_delete.backoff.reset(&key.to_string());
                 K::announcement(&key).into_iter().for_each(|reference| announce.changed(reference));
@@ -216,7 +217,7 @@ fn reconcile<K: Kind>(
         context.metrics.reconciled(K::KIND, label, started.elapsed());
         result?;
         context.backoff.reset(&key.to_string());
-        Ok(Action::requeue(jittered(memory::LIFETIME)))
+        Ok(Action::requeue(jittered(context.lag_scaling.next_look(&key).unwrap_or(memory::LIFETIME))))
     })
 }
 

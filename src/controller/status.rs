@@ -16,6 +16,7 @@ use super::children::MANAGER;
 use super::conditions::{Draft, fingerprint, merge, notices};
 use super::context::{Context, Key};
 use super::error::{Class, Error};
+use super::events::Notice;
 use super::reconciler::Kind;
 use super::settle::Outcome;
 use super::workload::state::{Complaint, Rollout};
@@ -72,6 +73,13 @@ where
     ];
     let conditions = merge(&[], drafts, object.meta().generation.unwrap_or_default(), Timestamp::now());
     patch(context, object, &json!({"conditions": conditions})).await
+}
+
+/// Tells `notice` as an Event about `object`.
+pub async fn announce<K: Kind>(context: &Context, object: &K, notice: Option<Notice>) {
+    if let Some(notice) = notice {
+        context.publisher.publish(&object.object_ref(&()), &[notice]).await;
+    }
 }
 
 /// Writes `next` as the status of `object` when it differs in more than times, and tells news as Events.

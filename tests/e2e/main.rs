@@ -65,6 +65,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("names of 253 characters work", lifecycle::longest_names),
     scenario!("kubectl get rocketmq prints all kinds", lifecycle::get_prints_all_kinds),
     scenario!("a changed spec rolls without loss", rollout::changed_spec),
+    scenario!("workers follow the messages that wait", rollout::follows_lag),
     scenario!("a broken edit keeps the last good workers", rollout::broken_edit),
     scenario!("messages go on when the operator is killed", rollout::operator_killed),
     scenario!("a worker drains when it is asked to end", rollout::worker_drains),

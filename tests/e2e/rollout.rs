@@ -9,6 +9,7 @@ use crate::Outcome;
 use crate::cluster::{expect, run, wait_for};
 use crate::flow::binding;
 use crate::install::leader;
+use crate::sync::publish;
 use crate::world::{LIMIT, NAMESPACE, OPERATOR_NAMESPACE, World};
 
 /// Starts a binding of its own for a scenario; its topic has its name.
@@ -39,6 +40,31 @@ pub async fn changed_spec(world: &World) -> Outcome {
         "not all workers are new, or not two".to_owned()
     })?;
     world.all_received("/rolled", LAST).await.map(|_| ())
+}
+
+/// The operator adds workers when messages wait, without a metrics-server or an adapter.
+pub async fn follows_lag(world: &World) -> Outcome {
+    const LAST: u32 = 60;
+    let topic = world.plain.create_topic("waiting").await?;
+    let mut manifest = binding("waiting", world.plain.name_server(), &topic);
+    manifest["spec"]["app"] = json!({"service": {"name": "not-there-yet", "port": 8080}});
+    manifest["spec"]["autoscaling"] = json!({"maxReplicas": 3, "targetLag": 10});
+    world.apply(&[manifest]).await?;
+    publish(world, &topic, 1, LAST as usize).await?;
+    let (workers, took) = wait_for("three workers", LIMIT, || async {
+        let workers = world.workers("waiting").await?;
+        expect(workers.len() == 3, || format!("the workers are {workers:?}"))?;
+        Ok(workers)
+    })
+    .await?;
+    world.show(&format!("{} workers after {:.1} s", workers.len(), took.as_secs_f64()));
+    let events = world.kubectl(&["get", "events", "--field-selector", "reason=Scaled"]).await?;
+    world.show(&events);
+    expect(events.contains("the aim is 10 a worker"), || format!("no event tells of it: {events}"))?;
+    let app = json!({"spec": {"app": {"service": {"name": "app"}}}});
+    world.patch("rocketmqbinding/waiting", &app).await?;
+    world.all_received("/waiting", LAST).await?;
+    world.kubectl(&["delete", "rocketmqbinding", "waiting"]).await.map(|_| ())
 }
 
 pub async fn broken_edit(world: &World) -> Outcome {

@@ -26,10 +26,10 @@ pub async fn mirror(world: &World) -> Outcome {
             _ => manifest["spec"]["source"]["topics"] = json!(topics),
         }
     }
-    publish(world, &topics[0], 0).await?;
+    publish(world, &topics[0], 0, MESSAGES).await?;
     world.apply(&manifests).await?;
     world.condition("RocketMQSync", "mirror-orders", "Ready", "True", "").await?;
-    publish(world, &topics[1], MESSAGES).await?;
+    publish(world, &topics[1], MESSAGES, MESSAGES).await?;
     let (_, took) = wait_for("the status counts the messages", LIMIT, || async {
         let status = world.get("RocketMQSync", "mirror-orders").await?["status"].take();
         expect(status["recordsWritten"] == 2 * MESSAGES && status["lag"] == 0, || {
@@ -48,7 +48,7 @@ pub async fn mirror(world: &World) -> Outcome {
     // A pause keeps the place; what comes meanwhile is moved after it.
     world.patch("rocketmqsync/mirror-orders", &json!({"spec": {"state": "Paused"}})).await?;
     world.condition("RocketMQSync", "mirror-orders", "Ready", "True", "Paused").await?;
-    publish(world, &topics[0], 2 * MESSAGES).await?;
+    publish(world, &topics[0], 2 * MESSAGES, MESSAGES).await?;
     world.patch("rocketmqsync/mirror-orders", &json!({"spec": {"state": "Running"}})).await?;
     wait_for("what came during the pause", LIMIT, || async {
         let stored = world.acl.stored(&topics[0]).await?;
@@ -58,10 +58,11 @@ pub async fn mirror(world: &World) -> Outcome {
     world.kubectl(&["delete", "rocketmqsync", "mirror-orders"]).await.map(|_| ())
 }
 
-async fn publish(world: &World, topic: &str, first: usize) -> Result<(), Failure> {
+/// Publishes numbers from `first` on to the cluster without access control.
+pub async fn publish(world: &World, topic: &str, first: usize, count: usize) -> Result<(), Failure> {
     let client = Client::new(ClientConfig::new(vec![world.plain.name_server().to_owned()]))?;
     let producer = Producer::new(&client, ProducerConfig::new("e2e-publisher"))?;
-    let messages = (first..first + MESSAGES).map(|number| Message::new(topic, number.to_string())).collect();
+    let messages = (first..first + count).map(|number| Message::new(topic, number.to_string())).collect();
     for result in producer.send_batch(messages).await {
         result?;
     }

@@ -11,10 +11,11 @@ use crate::controller::children::Owner;
 use crate::controller::context::{Context, Key};
 use crate::controller::error::Error;
 use crate::controller::feed::{Reference, ReferenceKind};
+use crate::controller::lag_scaling::follow;
 use crate::controller::memory::Settled;
 use crate::controller::reconciler::Kind;
 use crate::controller::settle::{applying, settle};
-use crate::controller::status::{announce_first_sight, write};
+use crate::controller::status::{announce, announce_first_sight, write};
 use crate::controller::workload::{files, lookup};
 
 use super::build::build;
@@ -49,12 +50,17 @@ impl Kind for RocketMQBinding {
         announce_first_sight(&context, &*binding).await?;
         let owner = Owner::of(&*binding, COMPONENT);
         let outcome = settle(&context, &owner, binding.spec.state, settle_anew(&binding, &context, &owner)).await;
-        // status (no client required)
+        // scale (client required, only if the number changes)
         let key = Key::of(&*binding);
+        let reports = context.reports.of(&key);
+        let goal = (binding.spec.state, binding.spec.autoscaling.as_ref());
+        let scaled = follow(&context, &owner, &key, goal, &reports, outcome.deployment.as_ref()).await;
+        announce(&context, &*binding, scaled).await;
+        // status (no client required)
         if binding.spec.state != DesiredState::Running {
             context.subscriptions.remove(&key);
         }
-        let (reports, conflicts) = (context.reports.of(&key), context.subscriptions.conflicts(&key));
+        let conflicts = context.subscriptions.conflicts(&key);
         let homeless = context.reports.homeless(&key);
         let status = status::compute(&binding, &outcome, &reports, &conflicts, homeless, Timestamp::now());
         // write (client required, only if changed)

@@ -73,6 +73,7 @@ pub fn validate(
     let cluster = cluster(spec, dereferenced.connection.as_ref());
     let mut problems = not_implemented(spec);
     problems.extend(port_conflict(spec, settings));
+    problems.extend(lag_of_an_output(spec));
     if spec.connection_ref.is_none() && spec.access_proto != AccessProto::Http {
         problems.extend(cluster.problems());
     }
@@ -128,16 +129,19 @@ fn collect<Value>(problems: &mut Vec<Problem>, result: Result<Value, Problem>) -
 
 /// Fields that the schema has and this version does not act on: better refused than ignored.
 fn not_implemented(spec: &RocketMQBindingSpec) -> Vec<Problem> {
-    let target_lag = spec.autoscaling.as_ref().and_then(|autoscaling| autoscaling.target_lag);
-    let checks = [
-        (
-            spec.access_proto == AccessProto::Http,
-            "spec.accessProto: http is not available yet; use tcp with nameServer",
-        ),
-        (target_lag.is_some(), "spec.autoscaling.targetLag: is not available yet; use targetCpuUtilizationPercentage"),
-    ];
-    let asked = checks.into_iter().filter(|(asked, _)| *asked);
-    asked.map(|(_, message)| Problem::new(reasons::NOT_IMPLEMENTED, message)).collect()
+    let message = "spec.accessProto: http is not available yet; use tcp with nameServer";
+    let asked = spec.access_proto == AccessProto::Http;
+    asked.then(|| Problem::new(reasons::NOT_IMPLEMENTED, message)).into_iter().collect()
+}
+
+/// Nothing waits for an output.
+fn lag_of_an_output(spec: &RocketMQBindingSpec) -> Option<Problem> {
+    let asked = spec.autoscaling.as_ref().is_some_and(|autoscaling| autoscaling.target_lag.is_some());
+    (asked && spec.direction == Direction::Output).then(|| {
+        Problem::invalid_spec(
+            "spec.autoscaling.targetLag: no messages wait for a binding of direction Output; use targetCPUUtilizationPercentage",
+        )
+    })
 }
 
 fn port_conflict(spec: &RocketMQBindingSpec, settings: &Settings) -> Option<Problem> {

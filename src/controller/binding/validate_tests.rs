@@ -78,8 +78,8 @@ fn wrong_fields_are_refused_with_field_value_and_remedy() {
             "spec.delivery.startFrom.position: Offsets is for RocketMQSync",
         ),
         (
-            json!({"autoscaling": {"maxReplicas": 3, "targetLag": 100}}),
-            "spec.autoscaling.targetLag: is not available yet",
+            json!({"direction": "Output", "app": null, "delivery": null, "autoscaling": {"maxReplicas": 3, "targetLag": 100}}),
+            "spec.autoscaling.targetLag: no messages wait for a binding of direction Output",
         ),
         (json!({"api": {"httpPort": 8080}}), "spec.api.httpPort: 8080 is the worker's admin port; choose another"),
         (json!({"api": {"grpcPort": 8080}}), "spec.api.grpcPort: 8080 is the worker's admin port; choose another"),

@@ -12,10 +12,11 @@ use crate::controller::children::Owner;
 use crate::controller::context::{Context, Key};
 use crate::controller::error::Error;
 use crate::controller::feed::{Reference, ReferenceKind};
+use crate::controller::lag_scaling::follow;
 use crate::controller::memory::Settled;
 use crate::controller::reconciler::Kind;
 use crate::controller::settle::{applying, settle};
-use crate::controller::status::{announce_first_sight, write};
+use crate::controller::status::{announce, announce_first_sight, write};
 use crate::controller::workload::{files, lookup};
 
 use super::build::build;
@@ -49,10 +50,14 @@ impl Kind for RocketMQSync {
         announce_first_sight(&context, &*sync).await?;
         let owner = Owner::of(&*sync, COMPONENT);
         let outcome = settle(&context, &owner, sync.spec.state, settle_anew(&sync, &context, &owner)).await;
+        // scale (client required, only if the number changes)
+        let key = Key::of(&*sync);
+        let reports = context.reports.of(&key);
+        let goal = (sync.spec.state, sync.spec.autoscaling.as_ref());
+        let scaled = follow(&context, &owner, &key, goal, &reports, outcome.deployment.as_ref()).await;
+        announce(&context, &*sync, scaled).await;
         // status (no client required)
-        let reports = context.reports.of(&Key::of(&*sync));
-        let status =
-            status::compute(&sync, &outcome, &reports, context.reports.homeless(&Key::of(&*sync)), Timestamp::now());
+        let status = status::compute(&sync, &outcome, &reports, context.reports.homeless(&key), Timestamp::now());
         // write (client required, only if changed)
         write(&context, &*sync, &status).await?;
         outcome.failure.map_or(Ok(()), Err)

@@ -129,7 +129,6 @@ fn placement(
 /// Fields that the schema has and this version does not act on: better refused than ignored.
 fn not_implemented(spec: &RocketMQSyncSpec) -> Vec<Problem> {
     let (source, target) = (&spec.source, &spec.target);
-    let target_lag = spec.autoscaling.as_ref().and_then(|autoscaling| autoscaling.target_lag);
     let checks = [
         (source.postgres.is_some(), "spec.source.postgres: is not available yet; use connectionRef"),
         (source.mysql.is_some(), "spec.source.mysql: is not available yet; use connectionRef"),
@@ -138,7 +137,6 @@ fn not_implemented(spec: &RocketMQSyncSpec) -> Vec<Problem> {
         (target.mysql.is_some(), "spec.target.mysql: is not available yet; use connectionRef"),
         (target.http.is_some(), "spec.target.http: is not available yet; use a RocketMQBinding of direction Input"),
         (target.object_storage.is_some(), "spec.target.objectStorage: is not available yet; use connectionRef"),
-        (target_lag.is_some(), "spec.autoscaling.targetLag: is not available yet; use targetCPUUtilizationPercentage"),
     ];
     let asked = checks.into_iter().filter(|(asked, _)| *asked);
     asked.map(|(_, message)| Problem::new(reasons::NOT_IMPLEMENTED, message)).collect()

@@ -174,8 +174,10 @@ fn state_wins_over_replicas() {
 
 #[test]
 fn what_is_not_there_yet_is_refused() {
-    let found =
-        problems(json!({"source": {"useLogCache": true}, "autoscaling": {"maxReplicas": 3, "targetLag": 5}}), &both());
+    let found = problems(
+        json!({"source": {"useLogCache": true}, "target": {"objectStorage": {"url": "s3://bucket/prefix"}}}),
+        &both(),
+    );
     assert!(found.iter().all(|(reason, _)| *reason == reasons::NOT_IMPLEMENTED), "{found:?}");
     assert_eq!(found.len(), 2);
 }

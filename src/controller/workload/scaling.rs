@@ -24,9 +24,13 @@ pub fn replicas(state: DesiredState, replicas: Option<i32>, autoscaling: Option<
     }
 }
 
-/// The autoscaler of a Deployment with the owner's child name. While the resource is paused it finds no pods and rests.
+/// The autoscaler of a Deployment with the owner's child name; none when the operator itself scales by lag. While the
+/// resource is paused it finds no pods and rests.
 #[must_use]
-pub fn autoscaler(owner: &Owner, autoscaling: &Autoscaling) -> HorizontalPodAutoscaler {
+pub fn autoscaler(owner: &Owner, autoscaling: &Autoscaling) -> Option<HorizontalPodAutoscaler> {
+    if autoscaling.target_lag.is_some() {
+        return None;
+    }
     let target = MetricTarget {
         type_: "Utilization".to_owned(),
         average_utilization: Some(autoscaling.target_cpu_utilization_percentage.unwrap_or(DEFAULT_CPU_PERCENTAGE)),
@@ -42,7 +46,7 @@ pub fn autoscaler(owner: &Owner, autoscaling: &Autoscaling) -> HorizontalPodAuto
         kind: "Deployment".to_owned(),
         name: owner.child_name(),
     };
-    HorizontalPodAutoscaler {
+    Some(HorizontalPodAutoscaler {
         metadata: owner.child_meta(),
         spec: Some(HorizontalPodAutoscalerSpec {
             min_replicas: Some(autoscaling.min_replicas),
@@ -52,7 +56,7 @@ pub fn autoscaler(owner: &Owner, autoscaling: &Autoscaling) -> HorizontalPodAuto
             ..HorizontalPodAutoscalerSpec::default()
         }),
         status: None,
-    }
+    })
 }
 
 /// A budget of one pod at a time; none for a single worker, whose node could then never be drained.

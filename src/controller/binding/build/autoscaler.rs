@@ -6,8 +6,8 @@ use crate::controller::workload::scaling;
 
 use super::super::validate::ValidatedBinding;
 
-/// The autoscaler; none unless the spec asks for one.
+/// The autoscaler; none unless the spec asks for one by CPU use.
 pub fn build_autoscaler(binding: &ValidatedBinding) -> Option<HorizontalPodAutoscaler> {
     let autoscaling = binding.autoscaling.as_ref()?;
-    Some(scaling::autoscaler(&binding.workload.owner, autoscaling))
+    scaling::autoscaler(&binding.workload.owner, autoscaling)
 }

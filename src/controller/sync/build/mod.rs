@@ -22,7 +22,7 @@ pub fn build(sync: &ValidatedSync) -> Children<Prepared> {
     children.pod_disruption_budget =
         scaling::pod_disruption_budget(&workload.owner, sync.replicas, sync.autoscaling.as_ref());
     children.autoscaler =
-        sync.autoscaling.as_ref().map(|autoscaling| scaling::autoscaler(&workload.owner, autoscaling));
+        sync.autoscaling.as_ref().and_then(|autoscaling| scaling::autoscaler(&workload.owner, autoscaling));
     let mut deployment = pod::deployment(workload, &config.digest(), sync.replicas, Vec::new());
     if let Some(spec) = &mut deployment.spec {
         spec.strategy = Some(stop_before_start());
