@@ -230,7 +230,8 @@ write_kubelet_configuration
 start kubelet "$BIN/kubelet" --config "$CLUSTER/kubelet.yaml" --kubeconfig "$PKI/kubelet.kubeconfig" --root-dir "$CLUSTER/kubelet" \
   --hostname-override "$NODE_NAME" --node-ip "$NODE_ADDRESS" -v "${KUBELET_VERBOSITY:-2}"
 await 180 "node $NODE_NAME is Ready" kubelet node_ready
-write_kube_proxy_configuration
+# It ends when its configuration is written anew, whatever that says.
+pid_alive "$CLUSTER/pids/kube-proxy" || write_kube_proxy_configuration
 start kube-proxy "$BIN/kube-proxy" --config "$CLUSTER/kube-proxy.yaml"
 sed -e "s|@IMAGE@|$COREDNS_IMAGE|" -e "s|@CLUSTER_IP@|$DNS_SERVICE_ADDRESS|" "$HERE/manifests/coredns.yaml" | kubectl apply -f - > /dev/null
 await 180 "DNS is ready" kubelet dns_ready
