@@ -45,14 +45,16 @@ pub async fn changed_spec(world: &World) -> Outcome {
 /// The operator adds workers when messages wait, without a metrics-server or an adapter.
 pub async fn follows_lag(world: &World) -> Outcome {
     const LAST: u32 = 60;
-    let topic = world.plain.create_topic("waiting").await?;
-    let mut manifest = binding("waiting", world.plain.name_server(), &topic);
+    let topic = world.plain.create_topic("busy").await?;
+    let mut manifest = binding("busy", world.plain.name_server(), &topic);
+    // Without an output the app is not asked whether it wants messages: they wait for it at once.
+    manifest["spec"]["direction"] = json!("Input");
     manifest["spec"]["app"] = json!({"service": {"name": "not-there-yet", "port": 8080}});
     manifest["spec"]["autoscaling"] = json!({"maxReplicas": 3, "targetLag": 10});
     world.apply(&[manifest]).await?;
     publish(world, &topic, 1, LAST as usize).await?;
     let (workers, took) = wait_for("three workers", LIMIT, || async {
-        let workers = world.workers("waiting").await?;
+        let workers = world.workers("busy").await?;
         expect(workers.len() == 3, || format!("the workers are {workers:?}"))?;
         Ok(workers)
     })
@@ -62,9 +64,9 @@ pub async fn follows_lag(world: &World) -> Outcome {
     world.show(&events);
     expect(events.contains("the aim is 10 a worker"), || format!("no event tells of it: {events}"))?;
     let app = json!({"spec": {"app": {"service": {"name": "app"}}}});
-    world.patch("rocketmqbinding/waiting", &app).await?;
-    world.all_received("/waiting", LAST).await?;
-    world.kubectl(&["delete", "rocketmqbinding", "waiting"]).await.map(|_| ())
+    world.patch("rocketmqbinding/busy", &app).await?;
+    world.all_received("/busy", LAST).await?;
+    world.kubectl(&["delete", "rocketmqbinding", "busy"]).await.map(|_| ())
 }
 
 pub async fn broken_edit(world: &World) -> Outcome {
