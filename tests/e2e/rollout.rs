@@ -138,14 +138,16 @@ pub async fn worker_drains(world: &World) -> Outcome {
     let workers = world.workers("slow").await?;
     let old = workers.keys().next().ok_or("the binding has no worker")?;
     let follow = ["-n", NAMESPACE, "logs", "-f", old, "--tail=-1"];
-    // The app has all messages and answers in some seconds: the worker is asked to end in between.
-    let delete = ["delete", "pod", old];
+    // The app has all messages and answers in some seconds: the worker is asked to end in between. A pause asks for it, so
+    // that no other worker gets its queues before it has left: what is in flight then comes again.
+    let pause = json!({"spec": {"state": "Paused"}});
     let began = std::time::Instant::now();
-    let (log, _) = tokio::try_join!(run("kubectl", &follow, ""), world.kubectl(&delete))?;
+    let (log, ()) = tokio::try_join!(run("kubectl", &follow, ""), world.patch("rocketmqbinding/slow", &pause))?;
     let took = began.elapsed();
     world.show(log.lines().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n").as_str());
     world.show(&format!("{old} ended {:.1} s after it was asked to", took.as_secs_f64()));
     expect(took < Duration::from_secs(28), || "the worker was killed at the end of its grace period".to_owned())?;
+    world.patch("rocketmqbinding/slow", &json!({"spec": {"state": "Running"}})).await?;
     world.settled("slow").await?;
     // What was not acknowledged would be delivered again by now: the queue is read from the last committed offset.
     world.publish("slow-binding", "slow", LAST + 1, LAST + 1, &[]).await?;

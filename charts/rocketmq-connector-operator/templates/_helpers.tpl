@@ -52,10 +52,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* What the operator does in the namespaces that it watches, verb by verb. config/rbac/role.yaml holds the same rules. */}}
 {{- define "operator.rules" -}}
-# Its own kinds: watched; a connection is also read by name when a binding refers to it.
+# Its own kinds: watched; a connection is also read by name when a binding or sync refers to it.
 - apiGroups: [connector.rocketmq.dev]
-  resources: [rocketmqconnections, rocketmqbindings, rocketmqsyncs]
+  resources: [rocketmqconnections]
   verbs: [get, list, watch]
+- apiGroups: [connector.rocketmq.dev]
+  resources: [rocketmqbindings, rocketmqsyncs]
+  verbs: [list, watch]
 - apiGroups: [connector.rocketmq.dev]
   resources: [rocketmqconnections/status, rocketmqbindings/status, rocketmqsyncs/status]
   verbs: [patch]
