@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::cluster::{expect, run};
+use crate::cluster::{expect, run, wait_for};
 use crate::flow::{API_TOKEN, binding};
-use crate::world::{NAMESPACE, OPERATOR_NAMESPACE, World};
+use crate::world::{LIMIT, NAMESPACE, OPERATOR_NAMESPACE, World};
 
 fn secret(name: &str, access_key: &str, secret_key: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"accessKey": access_key, "secretKey": secret_key}})
@@ -87,7 +87,10 @@ pub async fn nothing_leaks(world: &World) -> Outcome {
         let volumes = pod["spec"]["volumes"].to_string();
         expect(!volumes.contains("kube-api-access"), || format!("worker pod {name} has a token for the API server"))?;
     }
-    places.push(("workers' logs", run("kubectl", &[&["-n", NAMESPACE], &logs[..]].concat(), "").await?));
+    // A pod that goes while the logs are read makes kubectl give up.
+    let arguments = [&["-n", NAMESPACE], &logs[..]].concat();
+    let (read, _) = wait_for("the workers' logs", LIMIT, || run("kubectl", &arguments, "")).await?;
+    places.push(("workers' logs", read));
     let secret_key = world.acl.setting("ADMIN_SECRET_KEY");
     for (place, text) in &places {
         world.show(&format!("{place}: {} bytes", text.len()));
