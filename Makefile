@@ -15,6 +15,7 @@ help: ## Show this list
 setup: ## Install and build everything that the other targets need
 	cargo fetch --locked
 	$(CLUSTER)/rocketmq/install.sh
+	$(CLUSTER)/databases/install.sh
 	tests/dapr_sdk/install.sh
 	$(CLUSTER)/kubernetes/install.sh
 	$(CLUSTER)/kubernetes/image-build.sh base
@@ -86,7 +87,12 @@ cluster: ## Start the one-node test cluster and leave it running; prints the kub
 brokers: ## Start the broker matrix and leave it running
 	$(CLUSTER)/rocketmq/matrix.sh up
 
+.PHONY: databases
+databases: ## Start PostgreSQL and MariaDB for tests and leave them running
+	$(CLUSTER)/databases/up.sh
+
 .PHONY: clean-cluster
-clean-cluster: ## Stop the test cluster and all test brokers, and wipe their state
+clean-cluster: ## Stop the test cluster, all test brokers and databases, and wipe the cluster's state
 	$(CLUSTER)/rocketmq/down.sh
+	$(CLUSTER)/databases/down.sh
 	$(CLUSTER)/kubernetes/down.sh

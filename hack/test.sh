@@ -4,7 +4,7 @@
 #     lint          formatting, clippy with warnings as errors
 #     unit          unit, property, architecture and documentation tests: no server
 #     apiserver     CRDs and reconcilers against a real API server
-#     conformance   the RocketMQ client and the workers against real brokers, 4.9 and 5.x, plain, acl and tls
+#     conformance   the RocketMQ client and the workers against real brokers, 4.9 and 5.x, plain, acl and tls, and databases
 #     e2e           image, chart and pods in a real cluster
 # The test targets of a step are those whose `required-features` in Cargo.toml name it (apiserver-tests, broker-tests,
 # e2e-tests). Servers are installed and built when they are missing, started when they do not run, and those that were
@@ -24,6 +24,7 @@ INSTALL_LOG=$CACHE/install.log
 INSTALL_PID=
 STARTED_CLUSTER=
 STARTED_BROKERS=()
+STARTED_DATABASES=()
 RESULTS=()
 
 # ---- servers
@@ -35,6 +36,7 @@ stop_started() {
   if [ -z "${KEEP_SERVERS:-}" ]; then
     [ -z "$STARTED_CLUSTER" ] || "$CLUSTER_SCRIPTS/kubernetes/down.sh"
     [ ${#STARTED_BROKERS[@]} = 0 ] || "$CLUSTER_SCRIPTS/rocketmq/down.sh" "${STARTED_BROKERS[@]}"
+    [ ${#STARTED_DATABASES[@]} = 0 ] || "$CLUSTER_SCRIPTS/databases/down.sh" "${STARTED_DATABASES[@]}"
   fi
   exit "$status"
 }
@@ -54,7 +56,7 @@ begin_install() {
   mkdir -p "$CACHE"
   local commands=()
   if needs conformance || needs e2e; then commands+=("$CLUSTER_SCRIPTS/rocketmq/install.sh"); fi
-  if needs conformance; then commands+=("$REPOSITORY/tests/dapr_sdk/install.sh"); fi
+  if needs conformance; then commands+=("$CLUSTER_SCRIPTS/databases/install.sh" "$REPOSITORY/tests/dapr_sdk/install.sh"); fi
   if own_cluster; then
     if needs apiserver || needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh control-plane"); fi
     if needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh" "$CLUSTER_SCRIPTS/kubernetes/image-build.sh base"); fi
@@ -93,6 +95,16 @@ start_brokers() { # conformance|e2e
   STARTED_BROKERS+=("${stopped[@]}")
   "$CLUSTER_SCRIPTS/rocketmq/matrix.sh" up "$1"
   export ROCKETMQ_TEST_RUN=$RUN
+}
+
+start_databases() {
+  await_install
+  local stopped
+  mapfile -t stopped < <("$CLUSTER_SCRIPTS/databases/status.sh" stopped)
+  STARTED_DATABASES+=("${stopped[@]}")
+  "$CLUSTER_SCRIPTS/databases/up.sh"
+  DATABASES_TEST_RUN=$("$CLUSTER_SCRIPTS/databases/status.sh" folder)
+  export DATABASES_TEST_RUN
 }
 
 # ---- steps
@@ -140,6 +152,7 @@ run_apiserver() {
 
 run_conformance() {
   start_brokers conformance
+  start_databases
   test_feature broker-tests
 }
 
