@@ -1,7 +1,7 @@
 """Runs a sync worker and measures it; makes the table of bench-sync.sh.
 
-  bench-sync.py run WORKER NAME_SERVER SOURCE TARGET MESSAGES    one JSON line
-  bench-sync.py table LINES DOCUMENT                             prints the table, and writes it into the document
+  bench-sync.py run WORKER NAME_SERVER SOURCE TARGET MESSAGES    one JSON line; TARGET is a topic, or postgres:PORT:TABLE
+  bench-sync.py table LINES DOCUMENT                             prints the tables, and writes them into the document
 """
 
 import json
@@ -14,28 +14,45 @@ import time
 import urllib.request
 
 BEGIN, END = "<!-- bench-sync begins -->", "<!-- bench-sync ends -->"
+TABLE_BEGIN, TABLE_END = "<!-- bench-sync-table begins -->", "<!-- bench-sync-table ends -->"
 LIMIT_SECONDS = 900
 
 
-def configuration(name_server, source, target, port):
+def target_of(target, cluster, folder):
+    """The target, the format, and the name under which the result is recorded."""
+    if not target.startswith("postgres:"):
+        return {"rocketMq": {"cluster": cluster, "topic": target, "group": "bench-sync", "createTopics": False,
+                             "clusterId": "target"}}, "Raw", "sync"
+    _, port, table = target.split(":")
+    paths = {}
+    for name, value in [("username", os.environ["APP_USER"]), ("password", os.environ["APP_PASSWORD"])]:
+        paths[name] = os.path.join(folder, name)
+        with open(paths[name], "w") as file:
+            file.write(value)
+    server = {"host": "127.0.0.1", "port": int(port), "database": os.environ["DATABASE"], "usernameFile": paths["username"],
+              "passwordFile": paths["password"]}
+    return {"postgres": {"server": server, "table": table, "createTable": False}}, "Json", "postgres"
+
+
+def configuration(name_server, source, target, port, folder):
     cluster = {"nameServers": [name_server]}
+    target, form, mode = target_of(target, cluster, folder)
     return {
         "version": 1,
         "identity": {"kind": "RocketMQSync", "namespace": "bench", "name": "sync", "generation": 1},
         "admin": {"host": "127.0.0.1", "port": port},
         "role": {"sync": {
-            "name": "bench/sync",
+            "name": f"bench/{time.time_ns()}",
             "source": {"rocketMq": {"cluster": cluster, "topics": [source], "filter": "all", "startFrom": "first",
                                     "group": f"bench-{time.time_ns()}", "clusterId": "source"}},
-            "target": {"rocketMq": {"cluster": cluster, "topic": target, "group": "bench-sync", "createTopics": False,
-                                    "clusterId": "target"}},
-            "mode": "Incremental", "format": "Raw",
+            "target": target,
+            "mode": "Incremental", "format": form,
             # what a RocketMQSync has when its manifest says nothing
             "batch": {"maxRecords": 500, "maxBytes": 1 << 20, "maxWaitMillis": 100},
             "write": {"insert": "Update", "update": "Insert", "delete": "Ignore"},
             "errors": {"retryIntervalMillis": 60000, "onInvalid": "stop"},
         }},
-    }
+    }, mode
 
 
 def report(port):
@@ -56,17 +73,18 @@ def run(worker, name_server, source, target, messages):
     port = 20000 + os.getpid() % 20000
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "worker.json")
+        content, mode = configuration(name_server, source, target, port, folder)
         with open(path, "w") as file:
-            json.dump(configuration(name_server, source, target, port), file)
+            json.dump(content, file)
         process = subprocess.Popen([worker, "worker", "--config", path], stderr=subprocess.DEVNULL)
         try:
-            print(json.dumps(measure(process, port, messages)))
+            print(json.dumps(measure(process, port, messages, mode)))
         finally:
             process.terminate()
             process.wait()
 
 
-def measure(process, port, messages):
+def measure(process, port, messages, mode):
     started, first = time.monotonic(), None
     while time.monotonic() - started < LIMIT_SECONDS:
         time.sleep(0.02)
@@ -79,7 +97,7 @@ def measure(process, port, messages):
         if now.get("written", 0) >= messages:
             seconds = time.monotonic() - first
             cpu, peak = usage(process.pid)
-            return {"client": "ours", "mode": "sync", "messages": now["written"], "seconds": round(seconds, 3),
+            return {"client": "ours", "mode": mode, "messages": now["written"], "seconds": round(seconds, 3),
                     "msgs_per_s": round(now["written"] / seconds), "cpu_seconds": cpu, "rss_mib": round(peak),
                     "resent": now.get("resent", 0)}
     raise SystemExit(f"the worker has not written {messages} messages within {LIMIT_SECONDS} s")
@@ -91,40 +109,55 @@ def table(lines_path, document):
         for line in map(json.loads, file):
             result = line["result"]
             loads.append(line["load"])
-            groups.setdefault((result["client"], result["mode"]), []).append(result)
-    median = {key: statistics.median(run["msgs_per_s"] for run in runs) for key, runs in groups.items()}
-    ours, bare = median[("ours", "sync")], median.get(("java", "batch"))
-    names = {("ours", "sync"): "this sync", ("java", "orderly"): "Java, in order", ("java", "concurrent"): "Java, without order",
-             ("java", "batch"): "Java, producer alone"}
-    rows = ["| pipeline | messages/s (least–most) | this sync is | CPU s a million | RSS MiB |", "|---|---|---|---|---|"]
-    for key, name in names.items():
-        runs = groups.get(key)
-        if not runs:
-            continue
+            groups.setdefault((line.get("what", "topic"), result["client"], result["mode"]), []).append(result)
+    machine = f"({os.cpu_count()} cores for {{}} and pipeline together)"
+    load = f"load average {min(loads):.0f}–{max(loads):.0f}; written by `make bench-sync`."
+    version = os.environ.get("VERSION", "")
+    if ("topic", "ours", "sync") in groups:
+        runs = groups[("topic", "ours", "sync")]
+        names = {("topic", "ours", "sync"): "this sync", ("topic", "java", "orderly"): "Java, in order",
+                 ("topic", "java", "concurrent"): "Java, without order", ("topic", "java", "batch"): "Java, producer alone"}
+        write(document, BEGIN, END, "\n".join([
+            "## Syncs: RocketMQ → RocketMQ", "",
+            f"{runs[0]['messages']:,} messages of 1 KiB from one topic of 8 queues to another on one broker {version} on this machine "
+            f"{machine.format('broker')}, medians of {len(runs)} rounds in turns; {load} The Java pipeline is "
+            "[`tests/java/Pipeline.java`](../tests/java/Pipeline.java): batches of 256, one send at a time in a queue.", "",
+            *rows(groups, names)]))
+    if ("table", "ours", "postgres") in groups:
+        runs = groups[("table", "ours", "postgres")]
+        names = {("table", "ours", "postgres"): "this sync", ("table", "java", "orderly"): "Java and JDBC, in order",
+                 ("table", "java", "concurrent"): "Java and JDBC, without order"}
+        write(document, TABLE_BEGIN, TABLE_END, "\n".join([
+            "## Syncs: RocketMQ → PostgreSQL", "",
+            f"{runs[0]['messages']:,} JSON messages of 1 KiB from one topic of 8 queues on one broker {version} into one table of PostgreSQL 15 "
+            f"with a primary key on this machine {machine.format('broker, database')}, medians of {len(runs)} rounds in turns; {load} "
+            "The Java pipeline is [`tests/java/JdbcPipeline.java`](../tests/java/JdbcPipeline.java): upserts in JDBC batches of up to 500 with "
+            "`reWriteBatchedInserts`, a transaction each. It repeats rows after a crash; the sync does not.", "", *rows(groups, names)]))
+
+
+def rows(groups, names):
+    median = {key: statistics.median(run["msgs_per_s"] for run in groups[key]) for key in names if key in groups}
+    ours = next(iter(names))
+    lines = ["| pipeline | messages/s (least–most) | this sync is | CPU s a million | RSS MiB |", "|---|---|---|---|---|"]
+    for key in median:
+        runs = groups[key]
         speeds = sorted(run["msgs_per_s"] for run in runs)
         cpu = statistics.median(run["cpu_seconds"] / run["messages"] * 1e6 for run in runs)
         memory = statistics.median(run.get("rss_mib") or run.get("rss_kib", 0) / 1024 for run in runs)
-        ratio = "" if key == ("ours", "sync") else f"{ours / median[key]:.2f}×"
-        rows.append(f"| {name} | {median[key]:,.0f} ({speeds[0]:,.0f}–{speeds[-1]:,.0f}) | {ratio} | {cpu:.1f} | {memory:.0f} |")
-    count = groups[("ours", "sync")][0]["messages"]
-    text = "\n".join([
-        BEGIN, "", "## Syncs: RocketMQ → RocketMQ", "",
-        f"{count:,} messages of 1 KiB from one topic of 8 queues to another on one broker {os.environ.get('VERSION', '')} on this machine "
-        f"({os.cpu_count()} cores for broker and pipeline together), medians of {len(groups[('ours', 'sync')])} rounds in turns; "
-        f"load average {min(loads):.0f}–{max(loads):.0f}; written by `make bench-sync`. The Java pipeline is [`tests/java/Pipeline.java`](../tests/java/Pipeline.java): batches of 256, one "
-        "send at a time in a queue.", "", *rows, "", END])
+        ratio = "" if key == ours else f"{median[ours] / median[key]:.2f}×"
+        lines.append(f"| {names[key]} | {median[key]:,.0f} ({speeds[0]:,.0f}–{speeds[-1]:,.0f}) | {ratio} | {cpu:.1f} | {memory:.0f} |")
+    return lines
+
+
+def write(document, begin, end, text):
+    text = "\n".join([begin, "", text, "", end])
     print(text)
-    if bare:
-        print(f"share of the bare producer: {ours / bare:.0%}")
-    if os.environ.get("WRITE", "1") == "1":
-        write(document, text)
-
-
-def write(document, text):
+    if os.environ.get("WRITE", "1") != "1":
+        return
     old = open(document).read() if os.path.exists(document) else "# Benchmarks\n"
-    if BEGIN in old:
-        head, rest = old.split(BEGIN, 1)
-        text = head + text + rest.split(END, 1)[1]
+    if begin in old:
+        head, rest = old.split(begin, 1)
+        text = head + text + rest.split(end, 1)[1]
     else:
         text = old.rstrip() + "\n\n" + text + "\n"
     with open(document, "w") as file:

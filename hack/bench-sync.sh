@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Compares a RocketMQ → RocketMQ sync with the pipeline that a user would write with Apache's Java client, in turns, on one broker.
-#   bench-sync.sh
-# Starts a broker of its own, stores MESSAGES of 1 KiB in a topic of 8 queues, copies them to a new topic in each run, and writes
-# medians and ratios into docs/benchmarks.md. What a bare producer reaches on that broker stands beside. Environment:
+# Compares syncs from RocketMQ with the pipelines that a user would write with Apache's Java client, in turns, on one broker.
+#   bench-sync.sh [topic] [table]      default: both
+# Starts a broker of its own, stores MESSAGES of 1 KiB in a topic of 8 queues, copies them in each run to a new topic, or with
+# JSON bodies to an emptied table of a PostgreSQL of its own, and writes medians and ratios into docs/benchmarks.md. What a bare
+# producer reaches on that broker stands beside. Environment:
 #   ROUNDS=3            rounds; the figures are medians
-#   MESSAGES=1000000
+#   MESSAGES=1000000    to a table, a fifth of it
 #   VERSION=5.4.0       RocketMQ of the broker
 #   WORKER=FILE         a compiled rocketmq-connector instead of building it in release
 #   WRITE=0             print the table only
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/rocketmq/settings.sh"
+WHAT=" ${*:-topic table} "
 cd "$REPOSITORY"
 ROUNDS=${ROUNDS:-3} MESSAGES=${MESSAGES:-1000000} VERSION=${VERSION:-5.4.0} QUEUES=8
 INSTANCE=bench-sync-$VERSION BASE_PORT=28700
-NAME_SERVER=127.0.0.1:$BASE_PORT
+NAME_SERVER=127.0.0.1:$BASE_PORT POSTGRES_PORT=28790
 RESULTS=$CACHE/bench-sync
 BATCH_MESSAGES=$((MESSAGES < 500000 ? MESSAGES : 500000))
 
@@ -22,6 +24,10 @@ stop() {
   trap - EXIT INT TERM
   "$CLUSTER_SCRIPTS/rocketmq/down.sh" "$INSTANCE"
   rm -rf "${RUN:?}/$INSTANCE"
+  if [ -n "${DATABASES:-}" ]; then
+    "$CLUSTER_SCRIPTS/databases/down.sh" bench-postgres
+    rm -rf "${DATABASES:?}/bench-postgres"
+  fi
   exit "$status"
 }
 
@@ -30,7 +36,7 @@ topic() { # NAME
 }
 
 record() { # LINE
-  printf '{"round": %d, "load": %s, "result": %s}\n' "$round" "$(cut -d ' ' -f 1 /proc/loadavg)" "$1" >> "$RESULTS/lines.json"
+  printf '{"round": %d, "load": %s, "what": "%s", "result": %s}\n' "$round" "$(cut -d ' ' -f 1 /proc/loadavg)" "$what" "$1" >> "$RESULTS/lines.json"
 }
 
 ours() { # TARGET
@@ -58,19 +64,62 @@ trap 'exit 143' TERM
 "$CLUSTER_SCRIPTS/rocketmq/install.sh" "$VERSION"
 # the JVM's own choice of compilers: the broker should not be the slowest part
 INSTANCE=$INSTANCE PROXY=none HEAP=1g JAVA_OPTIONS='' "$CLUSTER_SCRIPTS/rocketmq/up.sh" "$VERSION" plain "$BASE_PORT"
-topic bench-source
-topic bench-bare
-step "storing $MESSAGES messages of 1 KiB"
-tests/java/run.sh Bench batch "namesrv=$NAME_SERVER" topic=bench-source "messages=$MESSAGES" inflight="$QUEUES" batch=256 > /dev/null
-for round in $(seq "$ROUNDS"); do
-  step "round $round of $ROUNDS"
-  for run in ours orderly concurrent; do
-    topic "bench-$run-$round"
-    case $run in
-      ours) ours "bench-$run-$round" ;;
-      *) java_pipeline "$run" "bench-$run-$round" ;;
-    esac
+
+bench_topic() {
+  what=topic
+  topic bench-source
+  topic bench-bare
+  step "storing $MESSAGES messages of 1 KiB"
+  tests/java/run.sh Bench batch "namesrv=$NAME_SERVER" topic=bench-source "messages=$MESSAGES" inflight="$QUEUES" batch=256 > /dev/null
+  for round in $(seq "$ROUNDS"); do
+    step "topics: round $round of $ROUNDS"
+    for run in ours orderly concurrent; do
+      topic "bench-$run-$round"
+      case $run in
+        ours) ours "bench-$run-$round" ;;
+        *) java_pipeline "$run" "bench-$run-$round" ;;
+      esac
+    done
+    bare_producer
   done
-  bare_producer
-done
+}
+
+sql() { # STATEMENT
+  PGPASSWORD=$APP_PASSWORD psql -q -h 127.0.0.1 -p "$POSTGRES_PORT" -U "$APP_USER" "$DATABASE" -c "$1"
+}
+
+bench_table() {
+  what=table
+  local messages=$((MESSAGES / 5)) driver=$CACHE/java/jdbc/postgresql-$POSTGRES_JDBC_VERSION.jar url
+  [ -f "$driver" ] || mvn -q -B "org.apache.maven.plugins:maven-dependency-plugin:$MAVEN_DEPENDENCY_PLUGIN_VERSION:copy" \
+    "-Dartifact=org.postgresql:postgresql:$POSTGRES_JDBC_VERSION" "-DoutputDirectory=$(dirname "$driver")"
+  "$CLUSTER_SCRIPTS/databases/install.sh"
+  DATABASES=$("$CLUSTER_SCRIPTS/databases/status.sh" folder)
+  SETTINGS="shared_buffers=256MB max_wal_size=4GB" "$CLUSTER_SCRIPTS/databases/up.sh" postgres bench-postgres "$POSTGRES_PORT"
+  set -a
+  # shellcheck source=/dev/null
+  . "$DATABASES/bench-postgres/env"
+  set +a
+  url="jdbc:postgresql://127.0.0.1:$POSTGRES_PORT/$DATABASE?reWriteBatchedInserts=true"
+  topic bench-rows
+  step "storing $messages JSON messages of 1 KiB"
+  tests/java/run.sh JdbcPipeline store "namesrv=$NAME_SERVER" topic=bench-rows "messages=$messages"
+  sql "CREATE TABLE bench (id bigint PRIMARY KEY, customer text, amount double precision, paid boolean, note text)"
+  for round in $(seq "$ROUNDS"); do
+    step "tables: round $round of $ROUNDS"
+    for run in ours orderly concurrent; do
+      # Each run finds the same: an empty table, and nothing left to write from the run before.
+      sql "TRUNCATE bench"
+      PGPASSWORD=$ADMIN_PASSWORD psql -q -h 127.0.0.1 -p "$POSTGRES_PORT" -U "$ADMIN_USER" "$DATABASE" -c CHECKPOINT
+      case $run in
+        ours) record "$(python3 hack/bench-sync.py run "$WORKER" "$NAME_SERVER" bench-rows "postgres:$POSTGRES_PORT:bench" "$messages")" ;;
+        *) record "$(EXTRA_JARS=$driver tests/java/run.sh JdbcPipeline "$run" "namesrv=$NAME_SERVER" topic=bench-rows "messages=$messages" \
+          "url=$url" "user=$APP_USER" "password=$APP_PASSWORD" table=bench)" ;;
+      esac
+    done
+  done
+}
+
+case $WHAT in *" topic "*) bench_topic ;; esac
+case $WHAT in *" table "*) bench_table ;; esac
 WRITE=${WRITE:-1} VERSION=$VERSION python3 hack/bench-sync.py table "$RESULTS/lines.json" docs/benchmarks.md

@@ -21,7 +21,7 @@ mod pool;
 pub mod producer;
 pub mod property;
 pub mod route;
-mod tls;
+pub(crate) mod tls;
 pub mod wire;
 
 pub use admin::Admin;

@@ -60,7 +60,11 @@ pub fn read_credentials(cluster: &ClusterConfig) -> Result<Option<Credentials>> 
     Ok(Some(Credentials { access_key, secret_key, security_token }))
 }
 
-fn read_tls(files: &TlsFiles) -> Result<TlsConfig> {
+/// Reads the PEM files of TLS settings.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn read_tls(files: &TlsFiles) -> Result<TlsConfig> {
     let read = |what, path: &Option<String>| path.as_ref().map(|path| read_file(what, path)).transpose();
     Ok(TlsConfig {
         ca_pem: read("the certificate authorities", &files.ca)?,
@@ -72,7 +76,10 @@ fn read_tls(files: &TlsFiles) -> Result<TlsConfig> {
 }
 
 /// Reads a credential; trailing line breaks are not part of it.
-fn read_secret(what: &'static str, path: &str) -> Result<SecretString> {
+///
+/// # Errors
+/// The file cannot be read, is empty or is not text.
+pub fn read_secret(what: &'static str, path: &str) -> Result<SecretString> {
     let invalid = |why| Error::InvalidSecretFile { what, path: path.to_owned(), why };
     let text = String::from_utf8(read_file(what, path)?).map_err(|_| invalid("it is not UTF-8 text"))?;
     match text.trim_end_matches(['\r', '\n']) {

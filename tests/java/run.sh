@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # run.sh CLASS ARGUMENT...: compiles the programs of this folder when they have changed, then runs CLASS (Peer, Bench).
+# EXTRA_JARS names further jars, which run time needs: JdbcPipeline's driver.
 # The RocketMQ jars come from tests/cluster/rocketmq/install.sh; classes and client logs go to the same cache folder.
 set -euo pipefail
 
@@ -24,9 +25,9 @@ if [ ! -d "$classes" ]; then
 fi
 
 case $1 in
-  Bench) flags="-Xms256m -Xmx512m" ;;                                               # the JVM's own choice of compilers and collector
+  Bench | JdbcPipeline) flags="-Xms256m -Xmx512m" ;;                                               # the JVM's own choice of compilers and collector
   *) flags="-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto" ;;      # quick to start
 esac
 # shellcheck disable=SC2086
 exec java $flags ${JAVA_FLAGS:-} -Drocketmq.client.logUseSlf4j=false -Drocketmq.client.logRoot="$cache/java/logs" \
-  -Drmq.logback.configurationFile=/nonexistent -cp "$classes:$library/*" "$@"
+  -Drmq.logback.configurationFile=/nonexistent -cp "$classes:$library/*${EXTRA_JARS:+:$EXTRA_JARS}" "$@"

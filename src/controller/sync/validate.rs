@@ -5,6 +5,7 @@ use kube::ResourceExt;
 use crate::api::condition::reasons;
 use crate::api::connection::{Agent, ConnectionType};
 use crate::api::reference::ConnectionRef;
+use crate::api::sync::InvalidPolicy;
 use crate::api::workload::Autoscaling;
 use crate::api::{RocketMQConnectionSpec, RocketMQSync, RocketMQSyncSpec};
 use crate::controller::children::Owner;
@@ -133,8 +134,6 @@ fn not_implemented(spec: &RocketMQSyncSpec) -> Vec<Problem> {
         (source.postgres.is_some(), "spec.source.postgres: is not available yet; use connectionRef"),
         (source.mysql.is_some(), "spec.source.mysql: is not available yet; use connectionRef"),
         (source.use_log_cache == Some(true), "spec.source.useLogCache: is not available yet; remove it"),
-        (target.postgres.is_some(), "spec.target.postgres: is not available yet; use connectionRef"),
-        (target.mysql.is_some(), "spec.target.mysql: is not available yet; use connectionRef"),
         (target.http.is_some(), "spec.target.http: is not available yet; use a RocketMQBinding of direction Input"),
         (target.object_storage.is_some(), "spec.target.objectStorage: is not available yet; use connectionRef"),
     ];
@@ -147,6 +146,7 @@ fn contradictions(spec: &RocketMQSyncSpec) -> Vec<Problem> {
     let has_route = spec.transforms.iter().any(|transform| transform.route.is_some());
     let same = spec.source.connection_ref.is_some() && spec.source.connection_ref == spec.target.connection_ref;
     let one_stream = spec.source.postgres.is_some() || spec.source.mysql.is_some();
+    let has_no_cluster = spec.source.connection_ref.is_none() && spec.target.connection_ref.is_none();
     let most = spec.autoscaling.as_ref().map(|autoscaling| autoscaling.max_replicas).max(spec.replicas);
     let checks = [
         (
@@ -157,6 +157,10 @@ fn contradictions(spec: &RocketMQSyncSpec) -> Vec<Problem> {
             same && spec.target.topic.is_none() && !has_route,
             "spec.target.topic: is missing, and both sides are one connection, so that each message would come back to its own \
              topic; name another topic, or another connection",
+        ),
+        (
+            has_no_cluster && spec.errors.on_invalid == InvalidPolicy::DeadLetter,
+            "spec.errors.onInvalid: DeadLetter needs a RocketMQ cluster on one side; use Stop or Skip",
         ),
         (
             one_stream && most > Some(1),

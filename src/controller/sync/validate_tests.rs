@@ -173,6 +173,27 @@ fn state_wins_over_replicas() {
 }
 
 #[test]
+fn a_table_gets_its_server_and_the_paths_of_its_files() {
+    let server = json!({"host": "db", "database": "shop", "username": {"value": "loader"}, "password": {"value": "s3cr3t"},
+                        "tls": {"enabled": true, "insecureSkipVerify": true}});
+    for (kind, port) in [("postgres", 5432), ("mysql", 3306)] {
+        let table = json!({"server": server, "table": "orders", "keyFields": ["id"], "createTable": true});
+        let mut object = sync(json!({"format": "Tapdata"}));
+        object.spec.target = serde_json::from_value(json!({kind: table})).unwrap();
+        let validated = validate(&object, &both(), &settings()).ok().unwrap();
+        let (config::TargetConfig::Postgres(target) | config::TargetConfig::MySql(target)) = validated.config.target
+        else {
+            panic!("the target should be a table");
+        };
+        let file = |name: &str| format!("/etc/rocketmq-connector/credentials/target-{name}");
+        assert_eq!((target.server.host.as_str(), target.server.port), ("db", port));
+        assert_eq!((target.server.username_file, target.server.password_file), (file("username"), file("password")));
+        assert!(target.server.tls.unwrap().insecure_skip_verify);
+        assert_eq!((target.table.as_deref(), target.create_table), (Some("orders"), true));
+    }
+}
+
+#[test]
 fn what_is_not_there_yet_is_refused() {
     let found = problems(
         json!({"source": {"useLogCache": true}, "target": {"objectStorage": {"url": "s3://bucket/prefix"}}}),

@@ -1,6 +1,9 @@
 //! Where records are written. A sink is asked for one batch after the other and answers when the target has it durably.
 
+pub mod mysql;
+pub mod postgres;
 pub mod rocketmq;
+pub mod table;
 
 use std::future::Future;
 
@@ -9,7 +12,10 @@ use super::record::Record;
 use super::sync::Setting;
 use crate::worker_config::report::ReportedError;
 use crate::worker_config::sync::TargetConfig;
+use mysql::MySqlConnection;
+use postgres::PostgresConnection;
 use rocketmq::RocketMqSink;
+use table::TableSink;
 
 /// A target of records.
 ///
@@ -83,6 +89,10 @@ impl WriteError {
 pub enum AnySink {
     /// A topic of a RocketMQ cluster.
     RocketMq(Box<RocketMqSink>),
+    /// Tables of a PostgreSQL database.
+    Postgres(Box<TableSink<PostgresConnection>>),
+    /// Tables of a MySQL or MariaDB database.
+    MySql(Box<TableSink<MySqlConnection>>),
 }
 
 impl AnySink {
@@ -95,13 +105,16 @@ impl AnySink {
             TargetConfig::RocketMq(config) => {
                 RocketMqSink::open(setting, config).await.map(|sink| Self::RocketMq(Box::new(sink)))
             }
-            TargetConfig::Postgres(_)
-            | TargetConfig::MySql(_)
-            | TargetConfig::Http(_)
-            | TargetConfig::ObjectStorage(_) => Err(reported(
+            TargetConfig::Postgres(config) => {
+                TableSink::open(setting, config).await.map(|sink| Self::Postgres(Box::new(sink)))
+            }
+            TargetConfig::MySql(config) => {
+                TableSink::open(setting, config).await.map(|sink| Self::MySql(Box::new(sink)))
+            }
+            TargetConfig::Http(_) | TargetConfig::ObjectStorage(_) => Err(reported(
                 "NotImplemented",
-                "target: this version writes to RocketMQ topics only",
-                "use target.connectionRef, or a later version",
+                "target: this version writes to RocketMQ topics and databases only",
+                "use target.connectionRef, postgres or mysql, or a later version",
             )),
         }
     }
@@ -111,12 +124,16 @@ impl Sink for AnySink {
     async fn write(&mut self, batch: &[Record]) -> Result<Written, WriteError> {
         match self {
             Self::RocketMq(sink) => sink.write(batch).await,
+            Self::Postgres(sink) => sink.write(batch).await,
+            Self::MySql(sink) => sink.write(batch).await,
         }
     }
 
     async fn close(self) -> Result<(), WriteError> {
         match self {
             Self::RocketMq(sink) => sink.close().await,
+            Self::Postgres(sink) => sink.close().await,
+            Self::MySql(sink) => sink.close().await,
         }
     }
 }

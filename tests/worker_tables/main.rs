@@ -1,0 +1,162 @@
+//! Syncs from real brokers into real databases: formats and policies, tables that are made, records that are refused, and
+//! that each record is written once whatever ends in between.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
+
+mod databases;
+mod faults;
+mod rows;
+mod sample;
+mod secrets;
+#[path = "../worker_support/mod.rs"]
+mod worker_support;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rocketmq_connector::rocketmq::{Message, Producer, ProducerConfig};
+use rocketmq_connector::worker::Worker;
+use rocketmq_connector::worker_config::report::SyncReport;
+use rocketmq_connector::worker_config::sync::{
+    BatchConfig, DatabaseConfig, ErrorConfig, FilterConfig, Format, Mode, OnExists, OnInvalid, OnMissing,
+    RocketMqSourceConfig, SourceConfig, SyncStart, TableTargetConfig, TargetConfig, WriteConfig,
+};
+use rocketmq_connector::worker_config::{Role, SyncConfig, WorkerReport};
+use tokio_util::sync::CancellationToken;
+
+use databases::Server;
+use worker_support::{Broker, LIMIT, unique, worker_config};
+
+/// A sync of a topic into a table of `server` that is made when it is missing, with the key `id`.
+fn sync(broker: &Broker, topic: &str, server: &Server, table: &str) -> SyncConfig {
+    let name = unique("sync");
+    let target = TableTargetConfig {
+        server: server.config(),
+        table: Some(table.to_owned()),
+        key_fields: vec!["id".to_owned()],
+        create_table: true,
+    };
+    SyncConfig {
+        name: format!("test/{name}"),
+        source: SourceConfig::RocketMq(RocketMqSourceConfig {
+            cluster: broker.cluster(),
+            topics: vec![topic.to_owned()],
+            filter: FilterConfig::All,
+            group: name,
+            start_from: SyncStart::First,
+            cluster_id: broker.name_server().to_owned(),
+        }),
+        target: if server.is_postgres() { TargetConfig::Postgres(target) } else { TargetConfig::MySql(target) },
+        mode: Mode::Incremental,
+        format: Format::Tapdata,
+        transforms: Vec::new(),
+        batch: BatchConfig { max_records: 100, max_bytes: 1 << 20, max_wait_millis: 50 },
+        write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
+        errors: ErrorConfig { retry_interval_millis: 1_000, retry_for_millis: None, on_invalid: OnInvalid::Stop },
+    }
+}
+
+fn target(config: &mut SyncConfig) -> &mut TableTargetConfig {
+    match &mut config.target {
+        TargetConfig::Postgres(target) | TargetConfig::MySql(target) => target,
+        _ => unreachable!("the target of these tests is a table"),
+    }
+}
+
+fn server_of(config: &mut SyncConfig) -> &mut DatabaseConfig {
+    &mut target(config).server
+}
+
+fn group(config: &SyncConfig) -> String {
+    match &config.source {
+        SourceConfig::RocketMq(source) => source.group.clone(),
+        _ => unreachable!("the source of these tests is RocketMQ"),
+    }
+}
+
+/// A message in `TapData`'s format.
+fn tapdata(topic: &str, operation: &str, body: &str) -> Message {
+    Message::new(topic, body.to_owned()).with_property("mqOp", operation)
+}
+
+async fn publish(broker: &Broker, messages: Vec<Message>) {
+    let client = broker.client();
+    let producer = Producer::new(&client, ProducerConfig::new(unique("publisher"))).unwrap();
+    for result in producer.send_batch(messages).await {
+        result.unwrap();
+    }
+    producer.shutdown().await;
+    client.shutdown().await;
+}
+
+/// A worker in this process.
+struct Running {
+    worker: Worker,
+    token: CancellationToken,
+}
+
+impl Running {
+    async fn start(config: &SyncConfig) -> Self {
+        let token = CancellationToken::new();
+        let role = Role::Sync(Box::new(config.clone()));
+        let worker = Worker::start(worker_config(role), token.clone()).await.unwrap();
+        Self { worker, token }
+    }
+
+    fn report(&self) -> WorkerReport {
+        self.worker.reporter().current()
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn(&WorkerReport, &SyncReport) -> bool) -> SyncReport {
+        let started = Instant::now();
+        loop {
+            let report = self.report();
+            let sync = report.sync.clone().unwrap_or_default();
+            if is_so(&report, &sync) {
+                return sync;
+            }
+            assert!(started.elapsed() < LIMIT, "{what} did not come true within {LIMIT:?}: {report:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn stop(self) {
+        self.token.cancel();
+        self.worker.wait().await.unwrap();
+    }
+}
+
+/// Runs a sync until it has dealt with `count` records.
+async fn run_through(config: &SyncConfig, count: u64) -> SyncReport {
+    let running = Running::start(config).await;
+    let dealt = |sync: &SyncReport| sync.written + sync.repeated + sync.left_out + sync.skipped + sync.dead_lettered;
+    let report = running.until("the end", |_, sync| dealt(sync) >= count && sync.in_flight == 0).await;
+    running.stop().await;
+    report
+}
+
+/// A worker in a process of its own, which can be killed.
+struct Process(Child);
+
+impl Process {
+    fn start(folder: &Path, config: &SyncConfig) -> Self {
+        let path = folder.join("worker.json");
+        let text = worker_config(Role::Sync(Box::new(config.clone()))).to_json().unwrap();
+        std::fs::write(&path, text).unwrap();
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_rocketmq-connector"))
+            .args(["worker", "--config"])
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
