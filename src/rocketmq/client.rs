@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ use super::wire::{Command, loose_json};
 
 /// Requests of brokers that may wait for their handler.
 const BROKER_REQUEST_QUEUE: usize = 256;
+/// How long leaving a group waits for heartbeats that are under way.
+const HEARTBEAT_WAIT: Duration = Duration::from_secs(2);
 
 /// A connection to a RocketMQ cluster. Cheap to clone; all clones share connections, routes and heartbeats.
 #[derive(Clone)]
@@ -40,6 +42,9 @@ pub(crate) struct Inner {
     pub token: CancellationToken,
     /// Wakes the heartbeat task: a group joined or a connection was lost.
     pub heartbeat_wanted: Notify,
+    /// Held for reading while heartbeats are under way: one that still lists a group must not arrive after the group has been
+    /// left, or brokers would keep queues for a member that is gone until it expires after two minutes.
+    pub heartbeats: tokio::sync::RwLock<()>,
     credentials: RwLock<Option<Arc<Credentials>>>,
     routes: Mutex<HashMap<String, CachedRoute>>,
     brokers: Mutex<BTreeMap<String, BrokerInfo>>,
@@ -74,6 +79,7 @@ impl Client {
             pool: Pool::new(&config, requests, token.clone())?,
             name_servers: NameServers::new(&config),
             heartbeat_wanted: Notify::new(),
+            heartbeats: tokio::sync::RwLock::default(),
             credentials: RwLock::new(config.credentials.clone().map(Arc::new)),
             routes: Mutex::default(),
             brokers: Mutex::default(),
@@ -158,7 +164,7 @@ impl Inner {
     ///
     /// # Errors
     /// Connection failures.
-    pub async fn exchange(&self, address: &str, request: Command, limit: std::time::Duration) -> Result<Command> {
+    pub async fn exchange(&self, address: &str, request: Command, limit: Duration) -> Result<Command> {
         let connection = self.connection(address).await?;
         connection.invoke(self.sign(request), limit).await
     }
@@ -293,6 +299,8 @@ impl Inner {
 
     /// Tells all brokers that this client leaves a group; `field` is `producerGroup` or `consumerGroup`.
     pub async fn unregister(&self, field: &'static str, group: &str) {
+        // brokers that can be reached have answered by then
+        drop(tokio::time::timeout(HEARTBEAT_WAIT, self.heartbeats.write()).await);
         for address in self.broker_addresses(true) {
             let request =
                 Command::request(request::UNREGISTER_CLIENT).with("clientID", &self.client_id).with(field, group);

@@ -31,6 +31,7 @@ pub(crate) async fn run(client: Weak<Inner>, token: CancellationToken, interval:
 
 /// Sends one heartbeat to every known broker. Failures are logged: the next heartbeat follows.
 pub(crate) async fn beat(client: &Arc<Inner>) {
+    let _under_way = client.heartbeats.read().await;
     let consumers = client.consumers();
     let producers = client.producers();
     if consumers.is_empty() && producers.is_empty() {
@@ -54,6 +55,7 @@ pub(crate) async fn beat(client: &Arc<Inner>) {
 /// # Errors
 /// The broker cannot be reached or refuses it, for instance for a wrong SQL92 expression.
 pub(crate) async fn beat_address(client: &Arc<Inner>, address: &str) -> Result<()> {
+    let _under_way = client.heartbeats.read().await;
     let consumers = client.consumers();
     beat_one(client, address, body(client, &consumers)).await
 }

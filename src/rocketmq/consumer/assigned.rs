@@ -1,7 +1,7 @@
 //! A queue that is assigned to this member.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -29,6 +29,7 @@ pub(crate) struct Assigned {
     /// Ends a pull that waits at the broker, because the queue is to go on elsewhere.
     pub reset_wanted: Notify,
     locked_at: Mutex<Option<Instant>>,
+    handed_out: AtomicUsize,
     error: Mutex<Option<Error>>,
 }
 
@@ -45,6 +46,7 @@ impl Assigned {
             reset_to: Mutex::default(),
             reset_wanted: Notify::new(),
             locked_at: Mutex::default(),
+            handed_out: AtomicUsize::new(0),
             error: Mutex::default(),
         }
     }
@@ -99,6 +101,27 @@ impl Assigned {
     /// Whether the broker's lock is certainly held.
     pub fn is_locked(&self) -> bool {
         lock(&self.locked_at).is_some_and(|at| at.elapsed() < super::lock::LOCK_VALID)
+    }
+
+    /// Counts a delivery as given to the caller; false when the queue has gone to another member, and nothing may be given.
+    pub fn hand_out(&self) -> bool {
+        // counted first: who revokes and then finds no delivery with the caller can be sure that none follows
+        self.handed_out.fetch_add(1, Ordering::SeqCst);
+        let allowed = !self.revoked.is_cancelled();
+        if !allowed {
+            self.take_back();
+        }
+        allowed
+    }
+
+    /// The opposite of a successful [`hand_out`](Self::hand_out): the delivery is settled or dropped.
+    pub fn take_back(&self) {
+        self.handed_out.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Deliveries of this queue that the caller has.
+    pub fn handed_out(&self) -> usize {
+        self.handed_out.load(Ordering::SeqCst)
     }
 
     pub fn set_error(&self, error: Option<Error>) {

@@ -90,7 +90,7 @@ impl Delivery {
     /// Gives the delivery to the caller, unless its queue has gone to another member meanwhile.
     pub(super) fn hand_out(mut self) -> Option<Self> {
         let content = self.content.as_ref()?;
-        if content.assigned.revoked.is_cancelled() {
+        if !content.assigned.hand_out() {
             self.content = None;
             return None;
         }
@@ -189,6 +189,7 @@ impl Delivery {
     fn take(&mut self) -> Option<Content> {
         let content = self.content.take()?;
         if std::mem::take(&mut self.handed_out) {
+            content.assigned.take_back();
             content.member.count_settled();
         }
         Some(content)

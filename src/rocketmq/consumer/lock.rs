@@ -14,6 +14,7 @@ use super::super::wire::codes::request;
 use super::super::wire::loose_json::{self, Loose};
 use super::assigned::Assigned;
 use super::member::Member;
+use super::offsets;
 
 /// Brokers hold a lock for 60 s after it was last asked for; this much of it is trusted.
 pub(super) const LOCK_VALID: Duration = Duration::from_secs(30);
@@ -48,14 +49,19 @@ pub(super) async fn release_all(member: &Arc<Member>) {
     }
 }
 
-/// Gives the lock of a revoked queue back once its delivery is settled, so that the next member does not overtake it.
+/// Gives the lock of a revoked queue back once the caller's delivery is settled, so that the next member does not overtake it;
+/// what was pulled and not handed out is that member's.
 pub(super) async fn release_revoked(member: Arc<Member>, assigned: Arc<Assigned>) {
     let settled = async {
-        while assigned.status().in_flight > 0 {
+        while assigned.handed_out() > 0 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    if tokio::time::timeout(RELEASE_WAIT, settled).await.is_ok() {
+    let settled = tokio::time::timeout(RELEASE_WAIT, settled).await.is_ok();
+    // it may have come back meanwhile: the lock is in use then
+    if settled && !guard(&member.queues).contains_key(&assigned.queue) {
+        // nobody else has moved the offset: the lock is still held
+        offsets::commit(&member, &assigned).await;
         let broker = assigned.queue.broker_name.clone();
         release(&member, &broker, &[assigned]).await;
     }

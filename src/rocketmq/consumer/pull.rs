@@ -34,6 +34,8 @@ pub(super) async fn run(member: Arc<Member>, assigned: Arc<Assigned>, topic: Sub
     let mut puller = Puller { member, assigned, topic, next: 0, broker_id: MASTER_ID };
     let (revoked, leaving) = (puller.assigned.revoked.clone(), puller.member.leaving().clone());
     let work = async {
+        // the member that had the queue commits before it gives the lock back
+        puller.await_lock().await;
         puller.find_start().await;
         puller.pull_for_ever().await;
     };
@@ -58,6 +60,13 @@ enum Pulled {
 }
 
 impl Puller {
+    /// Waits for the lock of an ordered queue.
+    async fn await_lock(&self) {
+        while self.member.is_ordered() && !self.assigned.is_locked() {
+            tokio::time::sleep(LOCK_PAUSE).await;
+        }
+    }
+
     async fn find_start(&mut self) {
         let mut pause = Duration::from_millis(200);
         loop {
@@ -81,8 +90,8 @@ impl Puller {
                 self.go_to(offset);
             }
             if self.member.is_ordered() && !self.assigned.is_locked() {
-                tokio::time::sleep(LOCK_PAUSE).await;
-                continue;
+                self.await_lock().await;
+                continue; // another offset may have been asked for meanwhile
             }
             self.assigned.pulling.store(true, Ordering::Relaxed);
             let assigned = self.assigned.clone();
@@ -231,9 +240,7 @@ impl Puller {
     /// Repeats a message in its place until it is settled.
     async fn deliver_in_order(&self, mut message: ReceivedMessage) {
         loop {
-            while !self.assigned.is_locked() {
-                tokio::time::sleep(LOCK_PAUSE).await;
-            }
+            self.await_lock().await;
             let (sender, outcome) = oneshot::channel();
             self.hand_over(message.clone(), Some(sender)).await;
             match outcome.await {
