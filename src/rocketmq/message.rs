@@ -376,10 +376,42 @@ pub(crate) fn without_namespace<'a>(namespace: Option<&str>, name: &'a str) -> &
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf as _;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn prepare(message: Message) -> Result<Outgoing> {
         Outgoing::prepare(message, None, 100, &[])
+    }
+
+    /// `MessageDecoder.decodeMessages` of Apache RocketMQ: flag, body and properties of each message of a batch.
+    fn decode_batch(mut bytes: Bytes) -> Vec<(Bytes, String)> {
+        let mut messages = Vec::new();
+        while !bytes.is_empty() {
+            let mut message = bytes.split_to(bytes.clone().get_i32() as usize);
+            message.advance(16);
+            let length = message.get_i32() as usize;
+            let body = message.split_to(length);
+            let length = message.get_i16() as usize;
+            messages.push((body, String::from_utf8(message.split_to(length).to_vec()).unwrap()));
+            assert!(message.is_empty());
+        }
+        messages
+    }
+
+    proptest! {
+        #[test]
+        fn batches_survive_a_round_trip(messages in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..100),
+            prop::collection::btree_map("[a-z]{1,8}", "[^\u{1}\u{2}]{0,12}", 0..4)), 0..6)) {
+            let messages: Vec<Outgoing> = messages.into_iter()
+                .map(|(body, properties)| prepare(Message { properties, ..Message::new("t", body) }).unwrap()).collect();
+            let mut bytes = BytesMut::new();
+            messages.iter().for_each(|message| message.encode_in_batch(&mut bytes));
+            prop_assert_eq!(bytes.len(), messages.iter().map(Outgoing::batch_bytes).sum::<usize>());
+            let expected: Vec<_> = messages.into_iter().map(|message| (message.body, message.properties)).collect();
+            prop_assert_eq!(decode_batch(bytes.freeze()), expected);
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use super::wire::loose_json::Loose;
 
 const PERMISSION_READ: i64 = 4;
 const PERMISSION_WRITE: i64 = 2;
+/// Most queues of a topic, as brokers have it: a damaged answer must not make us expand billions of them.
+const MAX_QUEUES: usize = 65_536;
 /// Id of a broker's master.
 pub(crate) const MASTER_ID: i64 = 0;
 
@@ -94,6 +96,7 @@ impl TopicRoute {
                     queue_id,
                 })
             })
+            .take(MAX_QUEUES)
             .collect();
         queues.sort();
         queues
@@ -103,8 +106,8 @@ impl TopicRoute {
 impl QueueData {
     fn from_loose(value: &Loose) -> Option<Self> {
         let permission = value.get("perm").and_then(Loose::as_i64).unwrap_or_default();
-        // a damaged answer must not make us expand billions of queues
-        let count = |name: &str| value.get(name).and_then(Loose::as_i64).unwrap_or_default().clamp(0, 65_536) as i32;
+        let count =
+            |name: &str| value.get(name).and_then(Loose::as_i64).unwrap_or_default().clamp(0, MAX_QUEUES as i64) as i32;
         Some(Self {
             broker_name: value.get("brokerName")?.as_str()?.to_owned(),
             read_queues: count("readQueueNums"),
@@ -131,8 +134,33 @@ impl BrokerInfo {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::wire::loose_json;
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_route_never_has_more_queues_than_a_topic_may_have(
+            counts in prop::collection::vec((any::<i64>(), any::<i64>(), 0i64..8), 0..5), brokers in 0usize..4) {
+            let queues: Vec<String> = counts.iter().enumerate().map(|(at, (read, write, permission))| {
+                format!(r#"{{"brokerName":"b{at}","perm":{permission},"readQueueNums":{read},"writeQueueNums":{write}}}"#)
+            }).collect();
+            let masters: Vec<String> = (0..brokers).map(|at| format!(r#"{{"brokerName":"b{at}","brokerAddrs":{{0:"h:1"}}}}"#)).collect();
+            let body = format!(r#"{{"queueDatas":[{}],"brokerDatas":[{}]}}"#, queues.join(","), masters.join(","));
+            let route = TopicRoute::from_loose(&loose_json::parse(body.as_bytes()).unwrap());
+            prop_assert!(route.readable_queues("t").len() <= MAX_QUEUES && route.writable_queues("t").len() <= MAX_QUEUES);
+            let masters: std::collections::BTreeSet<&str> = route.brokers.iter().map(|broker| broker.name.as_str()).collect();
+            prop_assert!(route.writable_queues("t").iter().all(|queue| masters.contains(queue.broker_name.as_str())));
+        }
+
+        #[test]
+        fn arbitrary_bodies_never_panic(bytes in "[\\[\\]{}:,\"a-z0-9]{0,200}") {
+            if let Ok(value) = loose_json::parse(bytes.as_bytes()) {
+                let _ = TopicRoute::from_loose(&value).readable_queues("t");
+            }
+        }
+    }
 
     #[test]
     fn a_route_of_4_9_reads_without_the_fields_of_5() {

@@ -310,5 +310,26 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode_all(&bytes);
         }
+
+        #[test]
+        fn arbitrary_headers_never_panic(serializer in 0u32..3, header in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut bytes = BytesMut::new();
+            bytes.put_u32(4 + header.len() as u32);
+            bytes.put_u32(serializer << 24 | header.len() as u32);
+            bytes.put_slice(&header);
+            let _ = decode_all(&bytes);
+        }
+
+        #[test]
+        fn json_headers_are_read(code in any::<i16>(), opaque in any::<i32>(), fields in prop::collection::btree_map("[a-zA-Z]{1,8}", ".{0,20}", 0..6)) {
+            let header = serde_json::json!({ "code": code, "opaque": opaque, "flag": 1, "extFields": fields }).to_string();
+            let mut bytes = BytesMut::new();
+            bytes.put_u32(4 + header.len() as u32);
+            bytes.put_u32(header.len() as u32);
+            bytes.put_slice(header.as_bytes());
+            let command = Command::decode(&mut bytes).unwrap().unwrap();
+            prop_assert_eq!((command.code, command.opaque), (code, opaque));
+            prop_assert!(fields.iter().all(|(name, value)| command.field(name) == Some(value.as_str())));
+        }
     }
 }
