@@ -1,31 +1,41 @@
 //! Reaching a cluster: name servers, addresses, credentials, TLS, namespaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use rocketmq_connector::rocketmq::{Client, Credentials, ErrorKind, Message, Subscription, TlsConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
-use super::harness::{Case, Context, Outcome, case, ensure, receive};
+use super::harness::{Case, Context, Failure, Outcome, case, ensure, eventually, receive};
+use super::own;
 
 pub fn cases() -> Vec<Case> {
     vec![
         case("connect", "name server list with the first one down", first_name_server_down),
+        case("connect", "name server in use dies: the next of the list", name_server_dies),
         case("connect", "name server by host name", host_name),
         case("connect", "name server list served over HTTP", http_list),
         case("connect", "unreachable name server: error with remedy", unreachable),
         case("connect", "broker address mapped to a reachable one", mapped_address),
+        case("connect", "route renewed: a topic that gets more queues", more_queues),
         case("connect", "namespace (instanceId) of topics and groups", namespace),
         case("connect", "wrong secret key refused with the broker's words", wrong_key)
             .only(|instance| instance.is("acl")),
         case("connect", "missing credentials refused", no_key).only(|instance| instance.is("acl")),
         case("connect", "topic without permission refused", forbidden_topic).only(|instance| instance.is("acl")),
         case("connect", "credentials replaced at run time", replaced_key).only(|instance| instance.is("acl")),
+        case("connect", "credentials replaced while sends are in flight: none fails", replaced_in_flight)
+            .only(|instance| instance.is("acl")),
         case("connect", "TLS: other authority refused", other_authority).only(|instance| instance.is("tls")),
         case("connect", "TLS: wrong server name refused, serverName overrides", server_name)
             .only(|instance| instance.is("tls")),
         case("connect", "TLS: client certificate of another authority refused", other_client)
+            .only(|instance| instance.is("tls")),
+        case("connect", "TLS: server that demands a client certificate", demanded_certificate)
             .only(|instance| instance.is("tls")),
         case("connect", "TLS: without a client certificate", no_client_certificate).only(|instance| instance.is("tls")),
         case("connect", "plain connection to a TLS port: error", plain_to_tls).only(|instance| instance.is("tls")),
@@ -85,26 +95,69 @@ async fn unreachable(context: Context) -> Outcome {
     Ok(())
 }
 
-async fn mapped_address(context: Context) -> Outcome {
+/// Forwards connections to `target` until the set is dropped; returns its own address.
+async fn forwarder(target: &str) -> Result<(String, JoinSet<()>), Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let reachable = listener.local_addr()?.to_string();
-    let broker = context.instance.get("BROKER").to_owned();
-    let target = broker.clone();
-    let forwarder = tokio::spawn(async move {
+    let address = listener.local_addr()?.to_string();
+    let (target, mut tasks) = (target.to_owned(), JoinSet::new());
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
         while let Ok((mut inbound, _)) = listener.accept().await {
             let target = target.clone();
-            tokio::spawn(async move {
+            connections.spawn(async move {
                 if let Ok(mut outbound) = TcpStream::connect(target).await {
                     let _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await;
                 }
             });
         }
     });
+    Ok((address, tasks))
+}
+
+async fn name_server_dies(context: Context) -> Outcome {
+    let (first, mut forwarding) = forwarder(context.instance.get("NAME_SERVER")).await?;
+    let mut config = context.config();
+    config.name_servers.insert(0, first);
+    let client = Client::new(config)?;
+    works(&context, &client).await?;
+    ensure!(forwarding.try_join_next().is_none(), "the first name server was not there");
+    forwarding.shutdown().await;
+    let topic = context.topic(&client, "next", 1).await?;
+    context.producer(&client)?.send(Message::new(&topic, "x")).await?;
+    Ok(())
+}
+
+async fn more_queues(context: Context) -> Outcome {
+    let mut config = context.config();
+    config.route_refresh = Duration::from_secs(1);
+    let client = Client::new(config)?;
+    let topic = context.topic(&client, "grows", 1).await?;
+    let (producer, consumer) =
+        (context.producer(&client)?, context.consumer(&client, vec![Subscription::all(&topic)])?);
+    producer.send(Message::new(&topic, "x")).await?;
+    context.client()?.admin().create_topic(&topic, 3, 6).await?;
+    let seen = Mutex::new(BTreeSet::new());
+    eventually("sends to the new queues", Duration::from_secs(30), || async {
+        let receipt = producer.send(Message::new(&topic, "x")).await?;
+        let mut seen = seen.lock().map_err(|error| error.to_string())?;
+        seen.insert(receipt.queue_id);
+        Ok(seen.len() == 3)
+    })
+    .await?;
+    eventually("the consumer's new queues", Duration::from_secs(60), || async {
+        Ok(consumer.status().queues.iter().filter(|queue| queue.topic == topic).count() == 3)
+    })
+    .await
+}
+
+async fn mapped_address(context: Context) -> Outcome {
+    let broker = context.instance.get("BROKER").to_owned();
+    let (reachable, forwarding) = forwarder(&broker).await?;
     let mut config = context.config();
     config.broker_addresses = BTreeMap::from([(broker, reachable)]);
     let client = Client::new(config)?;
     works(&context, &client).await?;
-    forwarder.abort();
+    drop(forwarding);
     // with the forwarder gone the mapped address refuses, which shows that it was the one in use
     let mut config = context.config();
     config.broker_addresses = BTreeMap::from([(context.instance.get("BROKER").to_owned(), "127.0.0.1:1".into())]);
@@ -193,6 +246,35 @@ async fn replaced_key(context: Context) -> Outcome {
     context.producer(&client)?.send(Message::new(&topic, "x")).await?;
     let received = receive(&consumer, 1, Duration::from_secs(40)).await;
     ensure!(received.len() == 1, "the consumer did not recover with the right key: {:?}", consumer.status().last_error);
+    Ok(())
+}
+
+async fn replaced_in_flight(context: Context) -> Outcome {
+    let client = context.client()?;
+    let _ = client.admin().create_topic("allowed", 4, 6).await;
+    let producer = context.producer(&client)?;
+    producer.send(Message::new("allowed", "x")).await?;
+    let sends = (0..2000).map(|number: usize| producer.send(Message::new("allowed", number.to_string())));
+    let mut sends = std::pin::pin!(futures::stream::iter(sends).buffer_unordered(64).enumerate());
+    while let Some((number, sent)) = sends.next().await {
+        sent.map_err(|error| format!("send {number}: {error}"))?;
+        if number % 100 == 0 {
+            client.set_credentials(Some(context.credentials(if number % 200 == 0 { "APP" } else { "ADMIN" })));
+        }
+    }
+    Ok(())
+}
+
+async fn demanded_certificate(context: Context) -> Outcome {
+    let address = own::strict_name_server(&context).await?;
+    let mut config = context.config();
+    config.name_servers = vec![address];
+    ensure!(Client::new(config.clone())?.admin().cluster().await?.brokers.is_empty(), "it has a broker");
+    config.tls = Some(TlsConfig { client_certificate_pem: None, client_key_pem: None, ..context.tls() });
+    config.request_timeout = Duration::from_secs(3);
+    let error = Client::new(config)?.admin().cluster().await.err().ok_or("taken without a certificate")?;
+    // with TLS 1.3 the server's refusal comes after the client's handshake is done
+    ensure!(matches!(error.kind(), ErrorKind::Tls | ErrorKind::NameServerUnreachable), "{:?}: {error}", error.kind());
     Ok(())
 }
 

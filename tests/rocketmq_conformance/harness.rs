@@ -33,6 +33,7 @@ pub struct Case {
     pub title: &'static str,
     run: Run,
     only: fn(&Instance) -> bool,
+    own_servers: bool,
 }
 
 /// A case that runs on every instance.
@@ -40,7 +41,7 @@ pub fn case<F>(area: &'static str, title: &'static str, run: impl Fn(Context) ->
 where
     F: Future<Output = Outcome> + Send + 'static,
 {
-    Case { area, title, run: Arc::new(move |context| Box::pin(run(context))), only: |_| true }
+    Case { area, title, run: Arc::new(move |context| Box::pin(run(context))), only: |_| true, own_servers: false }
 }
 
 impl Case {
@@ -48,6 +49,12 @@ impl Case {
     pub fn only(mut self, only: fn(&Instance) -> bool) -> Self {
         self.only = only;
         self
+    }
+
+    /// A case that breaks servers: once a version, on servers of its own (`own.rs`), one such case after the other.
+    pub fn on_own_servers(mut self) -> Self {
+        self.own_servers = true;
+        self.only(|instance| instance.is("plain"))
     }
 }
 
@@ -59,7 +66,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    fn load(name: &'static str) -> Result<Self, String> {
+    pub fn load(name: &'static str) -> Result<Self, String> {
         let folder =
             std::env::var("ROCKETMQ_TEST_RUN").map_err(|_| "ROCKETMQ_TEST_RUN is not set; run make conformance")?;
         let file = PathBuf::from(folder).join(name).join("env");
@@ -94,6 +101,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// The same case on another instance.
+    pub fn on(&self, instance: Instance) -> Self {
+        Self { instance, id: self.id.clone() }
+    }
+
     /// The instance's configuration, with the credentials or certificates of its variant.
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new(vec![self.instance.get("NAME_SERVER").to_owned()]);
@@ -247,6 +259,7 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
     };
     let runtime = tokio::runtime::Runtime::new().expect("a tokio runtime should start");
     let results = runtime.block_on(run_all(&cases, &instances, &filters));
+    super::own::stop();
     let failed = results.values().flat_map(BTreeMap::values).filter(|passed| !**passed).count();
     let passed = results.values().flat_map(BTreeMap::values).filter(|passed| **passed).count();
     println!("{passed} passed, {failed} failed");
@@ -262,6 +275,8 @@ async fn run_all(cases: &[Case], instances: &[Instance], filters: &[String]) -> 
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let stamp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let slots = Arc::new(Semaphore::new(PARALLEL));
+    let turns: BTreeMap<&str, Arc<Semaphore>> =
+        instances.iter().map(|instance| (instance.name, Arc::new(Semaphore::new(1)))).collect();
     let mut running = Vec::new();
     for (at, case) in cases.iter().enumerate() {
         for instance in instances {
@@ -272,7 +287,9 @@ async fn run_all(cases: &[Case], instances: &[Instance], filters: &[String]) -> 
                 continue;
             }
             let id = format!("{stamp}-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
-            let (context, run, slots) = (Context { instance: instance.clone(), id }, case.run.clone(), slots.clone());
+            let (context, run) = (Context { instance: instance.clone(), id }, case.run.clone());
+            // those on servers of their own mostly wait for these to start, so they run beside the others
+            let slots = if case.own_servers { turns[instance.name].clone() } else { slots.clone() };
             let name = instance.name;
             running.push(tokio::spawn(async move {
                 let _slot = slots.acquire().await;

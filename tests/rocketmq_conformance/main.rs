@@ -7,8 +7,11 @@
 mod admin;
 mod connect;
 mod consume;
+mod faults;
 mod harness;
 mod java;
+mod own;
+mod pressure;
 mod send;
 
 use harness::Case;
@@ -20,6 +23,9 @@ fn cases() -> Vec<Case> {
     cases.extend(consume::cases());
     cases.extend(admin::cases());
     cases.extend(java::cases());
+    cases.extend(pressure::cases());
+    cases.extend(faults::cases());
+    cases.sort_by_key(|case| case.area); // stable: those of one area stay in their order
     cases
 }
 
