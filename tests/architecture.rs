@@ -293,6 +293,34 @@ fn every_proof_of_the_page_on_dapr_is_a_test() {
     report(&missing);
 }
 
+/// `docs/compatibility.md` shows a run of the conformance suite; this notices a case that was added, renamed or taken away since.
+#[test]
+fn the_page_on_compatibility_has_every_case() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    collect(&root.join("tests/rocketmq_conformance"), &mut sources);
+    let mut cases: Vec<String> = sources.iter().flat_map(|file| cases_of(&fs::read_to_string(file).unwrap())).collect();
+    let page = fs::read_to_string(root.join("docs/compatibility.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| area")).collect();
+    assert!(!rows.iter().any(|row| row.contains("| NO |")), "the page shows a case that failed");
+    let mut shown: Vec<String> =
+        rows.iter().map(|row| row.split(" | ").take(2).collect::<Vec<_>>().join(" | ")).collect();
+    cases.sort();
+    shown.sort();
+    assert!(cases.len() > 50, "only {} cases were found", cases.len());
+    assert_eq!(cases, shown, "UPDATE=1 make conformance writes docs/compatibility.md");
+}
+
+/// `case("area", "title", …)` as the beginning of its row.
+fn cases_of(source: &str) -> Vec<String> {
+    let literals = |text: &str| text.split('"').skip(1).step_by(2).take(2).map(str::to_owned).collect::<Vec<_>>();
+    let calls = source.match_indices(" case(").map(|(at, word)| &source[at + word.len()..]);
+    calls
+        .filter(|call| call.trim_start().starts_with('"'))
+        .map(|call| format!("| {}", literals(call).join(" | ")))
+        .collect()
+}
+
 #[test]
 fn the_checks_find_what_they_look_for() {
     assert!(names("use crate::worker::pipeline;", "crate::worker"));
@@ -304,4 +332,5 @@ fn the_checks_find_what_they_look_for() {
     assert!(names("let home = std::env::var(\"HOME\");", "std::env::var"));
     assert!(names("env::var(\"HOME\")", "env::var("));
     assert_eq!(code("    // use crate::worker;"), "");
+    assert_eq!(cases_of("pub fn case(…\n   case(\n \"send\",\n \"a, b\", run)"), ["| send | a, b"]);
 }

@@ -137,7 +137,8 @@ async fn more_queues(context: Context) -> Outcome {
     producer.send(Message::new(&topic, "x")).await?;
     context.client()?.admin().create_topic(&topic, 3, 6).await?;
     let seen = Mutex::new(BTreeSet::new());
-    eventually("sends to the new queues", Duration::from_secs(30), || async {
+    // a broker of 5.x that registers everything in this moment takes the change back from the name server, for up to 30 s
+    eventually("sends to the new queues", Duration::from_secs(90), || async {
         let receipt = producer.send(Message::new(&topic, "x")).await?;
         let mut seen = seen.lock().map_err(|error| error.to_string())?;
         seen.insert(receipt.queue_id);
