@@ -69,6 +69,14 @@ faults-sync: ## Count what a sync loses and repeats under faults (ten minutes); 
 	ROCKETMQ_TEST_RUN=$${ROCKETMQ_TEST_RUN:-$$HOME/.cache/rocketmq-connector/run/rocketmq} \
 	cargo test --locked --features apiserver-tests,broker-tests,e2e-tests --test sync_faults
 
+.PHONY: bench-client
+bench-client: ## Compare the RocketMQ layer with the Java, Rust and Go clients on one broker; writes docs/benchmarks.md
+	hack/bench-client.sh
+
+.PHONY: fuzz
+fuzz: ## Fuzz the decoders, a minute each (needs a nightly toolchain)
+	hack/fuzz.sh
+
 .PHONY: crds
 crds: ## Generate crds/ from the types in src/api
 	cargo run --quiet --locked -- crds --output crds

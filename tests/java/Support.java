@@ -168,10 +168,10 @@ final class Support {
         return (Long.parseLong(fields[11]) + Long.parseLong(fields[12])) / 100.0;
     }
 
-    /** Resident memory of this process in MiB. */
+    /** Highest resident memory of this process so far, in MiB. */
     static double residentMib() throws IOException {
         for (String row : Files.readAllLines(Path.of("/proc/self/status"))) {
-            if (row.startsWith("VmRSS")) {
+            if (row.startsWith("VmHWM")) {
                 return Long.parseLong(row.replaceAll("[^0-9]", "")) / 1024.0;
             }
         }
