@@ -92,14 +92,23 @@ pub struct Delay {
 }
 
 /// An HTTP endpoint that receives batches of records.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("duration(self.timeout) >= duration('100ms') && duration(self.timeout) <= duration('5m')")
+        .message("target.http.timeout must be between 100ms and 5m").field_path(".timeout"),
+    validation = Rule::new("!has(self.tls) || self.url.startsWith('https://')")
+        .message("target.http.tls goes with an https URL").field_path(".tls")
+)]
 pub struct HttpTarget {
-    /// URL that receives the records.
+    /// URL that receives the records by POST, as a JSON list.
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^ ]+$')")
         .message("target.http.url must be a URL such as https://hooks.example.com/orders"))]
     pub url: String,
+    /// Time until the answer must be there.
+    #[serde(default = "default_http_timeout")]
+    pub timeout: Duration,
     /// Headers sent with each request. No credential belongs here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
@@ -107,12 +116,16 @@ pub struct HttpTarget {
     /// Token sent as `Authorization: Bearer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Credential>,
-    /// Key with which the body is signed (HMAC-SHA256, header `X-Signature`).
+    /// Key with which time and body are signed (HMAC-SHA256, header `X-Signature: t=<seconds>,v1=<hex>`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing_key: Option<Credential>,
     /// TLS settings for https URLs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+}
+
+fn default_http_timeout() -> Duration {
+    "30s".into()
 }
 
 /// Files in an object store.

@@ -17,6 +17,14 @@ use super::error::{Error, ErrorKind, Result};
 /// # Errors
 /// [`ErrorKind::InvalidConfig`] that names the PEM that cannot be used.
 pub(crate) fn connector(config: &TlsConfig) -> Result<TlsConnector> {
+    client_config(config, None).map(|client| TlsConnector::from(Arc::new(client)))
+}
+
+/// Builds the settings of a TLS client; `system` are the authorities to trust where `config` names none.
+///
+/// # Errors
+/// [`ErrorKind::InvalidConfig`] that names the PEM that cannot be used, or that there are no authorities.
+pub(crate) fn client_config(config: &TlsConfig, system: Option<RootCertStore>) -> Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -24,17 +32,20 @@ pub(crate) fn connector(config: &TlsConfig) -> Result<TlsConnector> {
     let builder = if config.insecure_skip_verify {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAnything(provider)))
     } else {
-        builder.with_root_certificates(roots(config)?)
+        let trusted = match (system, &config.ca_pem) {
+            (Some(system), None) => system,
+            _ => roots(config)?,
+        };
+        builder.with_root_certificates(trusted)
     };
-    let client = match (&config.client_certificate_pem, &config.client_key_pem) {
+    match (&config.client_certificate_pem, &config.client_key_pem) {
         (Some(certificate), Some(key)) => {
             let chain = certificates("tls.clientCertificate", certificate)?;
             let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| invalid("tls.clientKey", &error))?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| invalid("tls.clientCertificate", &error))?
+            builder.with_client_auth_cert(chain, key).map_err(|error| invalid("tls.clientCertificate", &error))
         }
-        _ => builder.with_no_client_auth(),
-    };
-    Ok(TlsConnector::from(Arc::new(client)))
+        _ => Ok(builder.with_no_client_auth()),
+    }
 }
 
 /// The name to verify for a dialled `host:port`.

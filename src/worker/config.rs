@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::error::{Error, Result};
+use super::tls;
 pub use super::rotation::watch;
 use crate::rocketmq::{ClientConfig, Credentials, TlsConfig};
 use crate::worker_config::connection::{ClusterConfig, CredentialFiles, TlsFiles};
@@ -88,12 +89,17 @@ pub fn read_secret(what: &'static str, path: &str) -> Result<SecretString> {
     }
 }
 
-fn read_file(what: &'static str, path: &str) -> Result<Vec<u8>> {
+/// Reads a mounted file; `what` says what it holds.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_file(what: &'static str, path: &str) -> Result<Vec<u8>> {
     fs::read(path).map_err(|source| Error::ReadSecretFile { what, path: path.to_owned(), source })
 }
 
 /// A token in a mounted file, read again when it is used and [`POLL`] has passed.
 pub struct TokenFile {
+    what: &'static str,
     path: String,
     newest: Mutex<(Instant, SecretString)>,
 }
@@ -104,8 +110,16 @@ impl TokenFile {
     /// # Errors
     /// The file cannot be read, is empty or is not text.
     pub fn open(path: &str) -> Result<Self> {
-        let token = read_secret("the token", path)?;
-        Ok(Self { path: path.to_owned(), newest: Mutex::new((Instant::now(), token)) })
+        Self::open_as("the token", path)
+    }
+
+    /// Reads a credential of another kind; `what` says which.
+    ///
+    /// # Errors
+    /// The file cannot be read, is empty or is not text.
+    pub fn open_as(what: &'static str, path: &str) -> Result<Self> {
+        let value = read_secret(what, path)?;
+        Ok(Self { what, path: path.to_owned(), newest: Mutex::new((Instant::now(), value)) })
     }
 
     /// The token; the one read before when the file cannot be read any more.
@@ -113,10 +127,10 @@ impl TokenFile {
     pub fn get(&self) -> SecretString {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.0.elapsed() >= POLL {
-            match read_secret("the token", &self.path) {
+            match read_secret(self.what, &self.path) {
                 Ok(token) => *newest = (Instant::now(), token),
                 Err(error) => {
-                    tracing::warn!(%error, "keeping the token read before");
+                    tracing::warn!(%error, "keeping what was read before");
                     newest.0 = Instant::now();
                 }
             }
@@ -183,12 +197,8 @@ fn credentials_digest(credentials: Option<&Credentials>) -> [u8; 32] {
 
 fn certificates_digest(cluster: &ClusterConfig) -> Result<[u8; 32]> {
     let mut digest = Sha256::new();
-    if let Some(tls) = &cluster.tls {
-        for path in [&tls.ca, &tls.client_certificate, &tls.client_key].into_iter().flatten() {
-            let content = read_file("a certificate", path)?;
-            digest.update(content.len().to_le_bytes());
-            digest.update(content);
-        }
+    if let Some(files) = &cluster.tls {
+        digest.update(tls::digest(files)?);
     }
     Ok(digest.finalize().into())
 }

@@ -19,6 +19,7 @@ pub mod server;
 pub mod sink;
 pub mod source;
 pub mod sync;
+pub mod tls;
 pub mod transform;
 
 use std::net::SocketAddr;

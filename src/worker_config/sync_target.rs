@@ -85,6 +85,8 @@ pub struct TableTargetConfig {
 pub struct HttpTargetConfig {
     /// URL that receives the records.
     pub url: String,
+    /// Milliseconds until the answer must be there.
+    pub timeout_millis: u64,
     /// Headers sent with each request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,

@@ -1,9 +1,11 @@
 //! The target of a sync as the worker sees it.
 
+use http::uri::Uri;
+use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
 use crate::api::RocketMQSyncSpec;
-use crate::api::sync::{Delay, FileFormat, ObjectStorageTarget};
+use crate::api::sync::{Delay, FileFormat, HttpTarget, ObjectStorageTarget};
 use crate::api::sync_database::{MySqlTarget, PostgresTarget};
 use crate::controller::children::Owner;
 use crate::controller::error::Problem;
@@ -51,13 +53,7 @@ pub fn target_config(
         }));
     }
     if let Some(http) = &target.http {
-        return Ok(config::TargetConfig::Http(config::HttpTargetConfig {
-            url: http.url.clone(),
-            headers: http.headers.clone(),
-            token_file: path_of(files, HTTP_TOKEN),
-            signing_key_file: path_of(files, HTTP_SIGNING_KEY),
-            tls: enabled(http.tls.as_ref()).map(|tls| tls_config(tls, files, &TARGET_DATABASE.tls)),
-        }));
+        return http_config(http, files).map(config::TargetConfig::Http);
     }
     if let Some(store) = &target.object_storage {
         return object_storage(store, files).map(config::TargetConfig::ObjectStorage);
@@ -74,6 +70,49 @@ pub fn target_config(
         delay: target.delay.as_ref().and_then(delay),
         create_topics: target.create_topics,
     }))
+}
+
+fn http_config(http: &HttpTarget, files: &[MountedFile]) -> Result<config::HttpTargetConfig, Problem> {
+    check_url(&http.url)?;
+    http.headers.iter().try_for_each(|(name, value)| check_header(name, value))?;
+    Ok(config::HttpTargetConfig {
+        url: http.url.clone(),
+        timeout_millis: millis("spec.target.http.timeout", &http.timeout)?,
+        headers: http.headers.clone(),
+        token_file: path_of(files, HTTP_TOKEN),
+        signing_key_file: path_of(files, HTTP_SIGNING_KEY),
+        tls: enabled(http.tls.as_ref()).map(|tls| tls_config(tls, files, &TARGET_DATABASE.tls)),
+    })
+}
+
+/// A URL that can be posted to, and that holds no credential: it stands in a ConfigMap and in messages.
+fn check_url(url: &str) -> Result<(), Problem> {
+    let uri = url.parse::<Uri>().map_err(|error| {
+        let example = "write for instance https://hooks.example.com/orders";
+        Problem::invalid_spec(format!("spec.target.http.url: {url:?} is no URL: {error}; {example}"))
+    })?;
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(Problem::invalid_spec(
+            "spec.target.http.url: has a user name before the host; remove it, and put a token into spec.target.http.token",
+        ));
+    }
+    Ok(())
+}
+
+/// A header that can be sent and that is not made by the worker.
+fn check_header(name: &str, value: &str) -> Result<(), Problem> {
+    let field = format!("spec.target.http.headers.{name}");
+    let parsed = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| Problem::invalid_spec(format!("{field}: is no header name; use letters, digits and -")))?;
+    if HeaderValue::from_str(value).is_err() {
+        return Err(Problem::invalid_spec(format!("{field}: holds what a header cannot; use printable ASCII characters")));
+    }
+    let remedy = match parsed.as_str() {
+        "authorization" => "put the token into spec.target.http.token",
+        "x-signature" | "idempotency-key" | "content-length" | "transfer-encoding" | "connection" | "host" => "remove it",
+        _ => return Ok(()),
+    };
+    Err(Problem::invalid_spec(format!("{field}: is set by the worker; {remedy}")))
 }
 
 fn object_storage(

@@ -134,7 +134,6 @@ fn not_implemented(spec: &RocketMQSyncSpec) -> Vec<Problem> {
         (source.postgres.is_some(), "spec.source.postgres: is not available yet; use connectionRef"),
         (source.mysql.is_some(), "spec.source.mysql: is not available yet; use connectionRef"),
         (source.use_log_cache == Some(true), "spec.source.useLogCache: is not available yet; remove it"),
-        (target.http.is_some(), "spec.target.http: is not available yet; use a RocketMQBinding of direction Input"),
         (target.object_storage.is_some(), "spec.target.objectStorage: is not available yet; use connectionRef"),
     ];
     let asked = checks.into_iter().filter(|(asked, _)| *asked);

@@ -202,3 +202,32 @@ fn what_is_not_there_yet_is_refused() {
     assert!(found.iter().all(|(reason, _)| *reason == reasons::NOT_IMPLEMENTED), "{found:?}");
     assert_eq!(found.len(), 2);
 }
+
+#[test]
+fn an_endpoint_gets_no_credential_but_through_a_file() {
+    let http = |http: Value| {
+        let mut object = sync(json!({}));
+        object.spec.target = serde_json::from_value(json!({"http": http})).unwrap();
+        object
+    };
+    let refused = |value: Value| match validate(&http(value), &both(), &settings()) {
+        Err(Error::Invalid(problems)) => problems.into_iter().map(|problem| problem.message).collect::<String>(),
+        other => panic!("{:?}", other.err()),
+    };
+    for (value, expected) in [
+        (json!({"url": "https://user:pass@h/x"}), "spec.target.http.url: has a user name before the host"),
+        (json!({"url": "https://h:port/x"}), "spec.target.http.url: \"https://h:port/x\" is no URL"),
+        (json!({"url": "https://h", "headers": {"Authorization": "Bearer x"}}), "put the token into spec.target.http.token"),
+        (json!({"url": "https://h", "headers": {"a b": "x"}}), "spec.target.http.headers.a b: is no header name"),
+        (json!({"url": "https://h", "headers": {"a": "x\ny"}}), "spec.target.http.headers.a: holds what a header cannot"),
+        (json!({"url": "https://h", "headers": {"X-Signature": "x"}}), "is set by the worker; remove it"),
+    ] {
+        let message = refused(value);
+        assert!(message.contains(expected), "{message}");
+    }
+    let value = json!({"url": "https://h/x", "headers": {"X-Team": "shop"}, "token": {"value": "t"}});
+    let validated = validate(&http(value), &both(), &settings()).ok().unwrap();
+    let config::TargetConfig::Http(target) = validated.config.target else { panic!("HTTP") };
+    assert_eq!(target.timeout_millis, 30_000);
+    assert_eq!(target.token_file.as_deref(), Some("/etc/rocketmq-connector/credentials/target-token"));
+}

@@ -2,6 +2,7 @@
 
 pub mod mysql;
 pub mod postgres;
+pub mod http;
 pub mod rocketmq;
 pub mod table;
 
@@ -14,6 +15,7 @@ use crate::worker_config::report::ReportedError;
 use crate::worker_config::sync::TargetConfig;
 use mysql::MySqlConnection;
 use postgres::PostgresConnection;
+use self::http::HttpSink;
 use rocketmq::RocketMqSink;
 use table::TableSink;
 
@@ -93,6 +95,8 @@ pub enum AnySink {
     Postgres(Box<TableSink<PostgresConnection>>),
     /// Tables of a MySQL or MariaDB database.
     MySql(Box<TableSink<MySqlConnection>>),
+    /// An HTTP endpoint.
+    Http(Box<HttpSink>),
 }
 
 impl AnySink {
@@ -111,10 +115,11 @@ impl AnySink {
             TargetConfig::MySql(config) => {
                 TableSink::open(setting, config).await.map(|sink| Self::MySql(Box::new(sink)))
             }
-            TargetConfig::Http(_) | TargetConfig::ObjectStorage(_) => Err(reported(
+            TargetConfig::Http(config) => HttpSink::open(setting, config).map(|sink| Self::Http(Box::new(sink))),
+            TargetConfig::ObjectStorage(_) => Err(reported(
                 "NotImplemented",
-                "target: this version writes to RocketMQ topics and databases only",
-                "use target.connectionRef, postgres or mysql, or a later version",
+                "target: this version does not write to object storage",
+                "use target.connectionRef, postgres, mysql or http, or a later version",
             )),
         }
     }
@@ -126,6 +131,7 @@ impl Sink for AnySink {
             Self::RocketMq(sink) => sink.write(batch).await,
             Self::Postgres(sink) => sink.write(batch).await,
             Self::MySql(sink) => sink.write(batch).await,
+            Self::Http(sink) => sink.write(batch).await,
         }
     }
 
@@ -134,6 +140,7 @@ impl Sink for AnySink {
             Self::RocketMq(sink) => sink.close().await,
             Self::Postgres(sink) => sink.close().await,
             Self::MySql(sink) => sink.close().await,
+            Self::Http(sink) => sink.close().await,
         }
     }
 }
