@@ -12,8 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::error::{Error, Result};
-use super::tls;
 pub use super::rotation::watch;
+use super::tls;
 use crate::rocketmq::{ClientConfig, Credentials, TlsConfig};
 use crate::worker_config::connection::{ClusterConfig, CredentialFiles, TlsFiles};
 use crate::worker_config::{Identity, WorkerConfig};

@@ -16,8 +16,7 @@ pub fn client_config(files: &TlsFiles) -> Result<ClientConfig> {
     let settings = read_tls(files)?;
     let needs_system = settings.ca_pem.is_none() && !settings.insecure_skip_verify;
     let system = needs_system.then(system_roots).transpose()?;
-    tls::client_config(&settings, system)
-        .map_err(|source| Error::RocketMq { what: "failed to prepare TLS", source })
+    tls::client_config(&settings, system).map_err(|source| Error::RocketMq { what: "failed to prepare TLS", source })
 }
 
 /// Settings of a client that never looks at a certificate, because it speaks no TLS.

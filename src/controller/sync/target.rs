@@ -105,11 +105,15 @@ fn check_header(name: &str, value: &str) -> Result<(), Problem> {
     let parsed = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| Problem::invalid_spec(format!("{field}: is no header name; use letters, digits and -")))?;
     if HeaderValue::from_str(value).is_err() {
-        return Err(Problem::invalid_spec(format!("{field}: holds what a header cannot; use printable ASCII characters")));
+        return Err(Problem::invalid_spec(format!(
+            "{field}: holds what a header cannot; use printable ASCII characters"
+        )));
     }
     let remedy = match parsed.as_str() {
         "authorization" => "put the token into spec.target.http.token",
-        "x-signature" | "idempotency-key" | "content-length" | "transfer-encoding" | "connection" | "host" => "remove it",
+        "x-signature" | "idempotency-key" | "content-length" | "transfer-encoding" | "connection" | "host" => {
+            "remove it"
+        }
         _ => return Ok(()),
     };
     Err(Problem::invalid_spec(format!("{field}: is set by the worker; {remedy}")))

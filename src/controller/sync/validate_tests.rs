@@ -217,9 +217,15 @@ fn an_endpoint_gets_no_credential_but_through_a_file() {
     for (value, expected) in [
         (json!({"url": "https://user:pass@h/x"}), "spec.target.http.url: has a user name before the host"),
         (json!({"url": "https://h:port/x"}), "spec.target.http.url: \"https://h:port/x\" is no URL"),
-        (json!({"url": "https://h", "headers": {"Authorization": "Bearer x"}}), "put the token into spec.target.http.token"),
+        (
+            json!({"url": "https://h", "headers": {"Authorization": "Bearer x"}}),
+            "put the token into spec.target.http.token",
+        ),
         (json!({"url": "https://h", "headers": {"a b": "x"}}), "spec.target.http.headers.a b: is no header name"),
-        (json!({"url": "https://h", "headers": {"a": "x\ny"}}), "spec.target.http.headers.a: holds what a header cannot"),
+        (
+            json!({"url": "https://h", "headers": {"a": "x\ny"}}),
+            "spec.target.http.headers.a: holds what a header cannot",
+        ),
         (json!({"url": "https://h", "headers": {"X-Signature": "x"}}), "is set by the worker; remove it"),
     ] {
         let message = refused(value);

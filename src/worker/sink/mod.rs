@@ -8,6 +8,7 @@ pub mod table;
 
 use std::future::Future;
 
+use self::http::HttpSink;
 use super::error::reported;
 use super::record::Record;
 use super::sync::Setting;
@@ -15,7 +16,6 @@ use crate::worker_config::report::ReportedError;
 use crate::worker_config::sync::TargetConfig;
 use mysql::MySqlConnection;
 use postgres::PostgresConnection;
-use self::http::HttpSink;
 use rocketmq::RocketMqSink;
 use table::TableSink;
 

@@ -97,7 +97,8 @@ fn client(files: Option<&TlsFiles>) -> Result<HttpClient> {
 pub fn failure(error: &ClientError) -> Later {
     let message = with_sources(error);
     let (reason, remedy, is_unknown) = if error.is_connect() {
-        let remedy = "check that the endpoint runs, target.http.url, its port, NetworkPolicy, and target.http.tls for https";
+        let remedy =
+            "check that the endpoint runs, target.http.url, its port, NetworkPolicy, and target.http.tls for https";
         ("EndpointUnreachable", remedy, false)
     } else {
         let remedy = "look at the log of the endpoint for a crash, and at proxies before it";

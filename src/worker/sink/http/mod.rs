@@ -185,7 +185,12 @@ impl Sink for HttpSink {
                 (Outcome::Rejected { .. }, _) if count > 1 => self.search.refused(count),
                 (Outcome::Rejected { reason, remedy }, message) => {
                     self.search = Search::default();
-                    return Err(WriteError::Invalid { index: places[from], reason, message, remedy: remedy.to_owned() });
+                    return Err(WriteError::Invalid {
+                        index: places[from],
+                        reason,
+                        message,
+                        remedy: remedy.to_owned(),
+                    });
                 }
                 (Outcome::Later(later), _) => return Err(self.postpone(later, count)),
             }

@@ -73,7 +73,8 @@ impl Composer {
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("rocketmq-connector/", env!("CARGO_PKG_VERSION"))));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in &target.headers {
-            let unusable = |why: String| Error::InvalidConfig { field: "target.http.headers", value: name.clone(), why };
+            let unusable =
+                |why: String| Error::InvalidConfig { field: "target.http.headers", value: name.clone(), why };
             let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|error| unusable(error.to_string()))?;
             let value = HeaderValue::from_str(value).map_err(|error| unusable(error.to_string()))?;
             headers.insert(parsed, value);
