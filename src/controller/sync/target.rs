@@ -87,11 +87,17 @@ fn http_config(http: &HttpTarget, files: &[MountedFile]) -> Result<config::HttpT
 
 /// A URL that can be posted to, and that holds no credential: it stands in a ConfigMap and in messages.
 fn check_url(url: &str) -> Result<(), Problem> {
-    let uri = url.parse::<Uri>().map_err(|error| {
+    let no_url = |why: &str| {
         let example = "write for instance https://hooks.example.com/orders";
-        Problem::invalid_spec(format!("spec.target.http.url: {url:?} is no URL: {error}; {example}"))
-    })?;
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        Problem::invalid_spec(format!("spec.target.http.url: {url:?} is no URL: {why}; {example}"))
+    };
+    let uri = url.parse::<Uri>().map_err(|error| no_url(&error.to_string()))?;
+    let authority = uri.authority().ok_or_else(|| no_url("it has no host"))?;
+    let behind = authority.as_str().rsplit('@').next().and_then(|text| text.strip_prefix(authority.host()));
+    if authority.host().is_empty() || (behind != Some("") && authority.port_u16().is_none()) {
+        return Err(no_url("its host or port cannot be used"));
+    }
+    if authority.as_str().contains('@') {
         return Err(Problem::invalid_spec(
             "spec.target.http.url: has a user name before the host; remove it, and put a token into spec.target.http.token",
         ));
