@@ -1,8 +1,8 @@
 //! Where records are written. A sink is asked for one batch after the other and answers when the target has it durably.
 
+pub mod http;
 pub mod mysql;
 pub mod postgres;
-pub mod http;
 pub mod rocketmq;
 pub mod table;
 
