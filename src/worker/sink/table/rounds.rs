@@ -131,7 +131,7 @@ fn merge<'a>(first: &mut Entry<'a>, second: Entry<'a>, left_out: &mut u64) -> Op
         (Step::Write(Put | New, row) | Step::Replace(row), Step::Write(Put | Change, later)) => overlay(row, later),
         (Step::Write(Put | New, _) | Step::Replace(_), Step::Write(Add, _)) => *left_out += weight,
         // That it is missing before means nothing: it would have been inserted in between.
-        (Step::Write(Put | Add, _), Step::Remove) => (first.step, first.weight) = (Step::Remove, 0),
+        (Step::Write(Put, _), Step::Remove) => (first.step, first.weight) = (Step::Remove, 0),
         // What is left out when it is missing before is the first deletion.
         (Step::Replace(_), Step::Remove) => first.step = Step::Remove,
         (Step::Write(Add, _), Step::Write(Add, _)) => *left_out += weight,
