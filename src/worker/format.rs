@@ -32,7 +32,7 @@ fn decode_tapdata(record: &mut Record) -> Result<bool, Invalid> {
     let operation = match record.message.properties.get(OPERATION_PROPERTY).map(String::as_str) {
         Some("update") => Operation::Update,
         Some("delete") => Operation::Delete,
-        Some("ddl") => return Ok(false),
+        Some("ddl" | "truncate") => return Ok(false),
         // As TapData does: what is not told is an insert.
         _ => Operation::Insert,
     };
@@ -66,7 +66,7 @@ fn decode_debezium(record: &mut Record) -> Result<bool, Invalid> {
     let before = row(&mut event, "before")?;
     let content = match operation {
         Operation::Delete => before.clone(),
-        Operation::Insert | Operation::Update => row(&mut event, "after")?,
+        _ => row(&mut event, "after")?,
     };
     let Some(content) = content else {
         let field = if operation == Operation::Delete { "before" } else { "after" };
@@ -142,9 +142,15 @@ fn debezium(record: &Record, fields: &Fields) -> Value {
         Operation::Insert => ("c", Some(fields)),
         Operation::Update => ("u", Some(fields)),
         Operation::Delete => ("d", None),
+        Operation::Truncate => ("t", None),
+        // Debezium's operation of what is no row; its readers leave it out.
+        Operation::Definition => ("m", None),
     };
     let before = record.before.as_ref().or((record.operation == Operation::Delete).then_some(fields));
-    let source = json!({"table": record.entity, "ts_ms": record.at_millis});
+    let mut source = json!({"table": record.entity, "ts_ms": record.at_millis});
+    if record.operation == Operation::Definition {
+        source["definition"] = Value::Object(fields.clone());
+    }
     json!({"before": before, "after": after, "op": operation, "ts_ms": record.at_millis, "source": source})
 }
 
@@ -155,6 +161,8 @@ pub fn operation_name(operation: Operation) -> &'static str {
         Operation::Insert => "insert",
         Operation::Update => "update",
         Operation::Delete => "delete",
+        Operation::Truncate => "truncate",
+        Operation::Definition => "ddl",
     }
 }
 

@@ -90,6 +90,18 @@ pub enum Operation {
     Update,
     /// It is gone.
     Delete,
+    /// All rows of its table are gone; the record has the table's name as its only field.
+    Truncate,
+    /// The definition of its table has changed; the fields tell how.
+    Definition,
+}
+
+impl Operation {
+    /// Whether it is about one row, which has fields.
+    #[must_use]
+    pub fn is_row(self) -> bool {
+        matches!(self, Self::Insert | Self::Update | Self::Delete)
+    }
 }
 
 /// The content of a record.

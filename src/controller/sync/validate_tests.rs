@@ -237,3 +237,21 @@ fn an_endpoint_gets_no_credential_but_through_a_file() {
     assert_eq!(target.timeout_millis, 30_000);
     assert_eq!(target.token_file.as_deref(), Some("/etc/rocketmq-connector/credentials/target-token"));
 }
+
+#[test]
+fn a_database_is_read_by_one_worker_with_a_slot_of_its_own() {
+    let mut object = sync(json!({"mode": "FullAndIncremental"}));
+    object.spec.source = serde_json::from_value(json!({"postgres": {
+        "server": {"host": "db", "database": "shop", "username": {"value": "u"}, "password": {"value": "p"}},
+        "tables": ["public.orders"], "ddl": "Forward",
+    }}))
+    .unwrap();
+    let validated = validate(&object, &both(), &settings()).ok().unwrap();
+    let config::SourceConfig::Postgres(source) = &validated.config.source else { panic!("PostgreSQL") };
+    assert!(source.slot.starts_with("shop_copy_") && source.slot == source.publication, "{}", source.slot);
+    assert_eq!((source.server.port, source.ddl), (5432, config::Ddl::Forward));
+    assert_eq!(source.server.password_file, "/etc/rocketmq-connector/credentials/source-password");
+    object.spec.replicas = Some(2);
+    let refused = validate(&object, &both(), &settings()).err().unwrap().to_string();
+    assert!(refused.contains("one replication stream"), "{refused}");
+}

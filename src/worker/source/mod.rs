@@ -1,5 +1,6 @@
 //! Where records come from. A source is asked for records again and again, and told how far they are durably at the target.
 
+pub mod postgres;
 pub mod rocketmq;
 
 use std::future::Future;
@@ -9,6 +10,7 @@ use super::record::{Position, Record};
 use super::sync::Setting;
 use crate::worker_config::report::{ReportedError, TableProgress};
 use crate::worker_config::sync::SourceConfig;
+use postgres::PostgresSource;
 use rocketmq::RocketMqSource;
 
 /// A source of records.
@@ -61,6 +63,8 @@ pub struct SourceStatus {
 pub enum AnySource {
     /// Topics of a RocketMQ cluster.
     RocketMq(Box<RocketMqSource>),
+    /// Tables of a PostgreSQL database.
+    Postgres(Box<PostgresSource>),
 }
 
 impl AnySource {
@@ -73,10 +77,13 @@ impl AnySource {
             SourceConfig::RocketMq(config) => {
                 RocketMqSource::open(setting, config).await.map(|source| Self::RocketMq(Box::new(source)))
             }
-            SourceConfig::Postgres(_) | SourceConfig::MySql(_) => Err(reported(
+            SourceConfig::Postgres(config) => {
+                PostgresSource::open(setting, config).await.map(|source| Self::Postgres(Box::new(source)))
+            }
+            SourceConfig::MySql(_) => Err(reported(
                 "NotImplemented",
-                "source: this version reads RocketMQ topics only",
-                "use source.connectionRef, or a later version",
+                "source: this version reads RocketMQ topics and PostgreSQL tables only",
+                "use source.connectionRef or source.postgres, or a later version",
             )),
         }
     }
@@ -86,24 +93,28 @@ impl Source for AnySource {
     async fn read(&self, max: usize) -> Result<Vec<Record>, ReadError> {
         match self {
             Self::RocketMq(source) => source.read(max).await,
+            Self::Postgres(source) => source.read(max).await,
         }
     }
 
     fn acknowledge(&self, positions: &[Position]) {
         match self {
             Self::RocketMq(source) => source.acknowledge(positions),
+            Self::Postgres(source) => source.acknowledge(positions),
         }
     }
 
     fn status(&self) -> SourceStatus {
         match self {
             Self::RocketMq(source) => source.status(),
+            Self::Postgres(source) => source.status(),
         }
     }
 
     async fn close(&self) {
         match self {
             Self::RocketMq(source) => source.close().await,
+            Self::Postgres(source) => source.close().await,
         }
     }
 }

@@ -134,6 +134,7 @@ impl Sync {
             ended = self.pump(setting, Arc::clone(&source), sink) => ended,
             () = self.watch(&source) => Ended::Cancelled,
         };
+        self.state.observe(source.status());
         source.close().await;
         session.cancel();
         ended

@@ -170,7 +170,8 @@ impl Reader {
     }
 
     fn prepare(&self, record: &mut Record) -> Result<bool, Invalid> {
-        Ok(format::decode(self.config.format, record)? && self.steps.apply(record)?)
+        // What is about a whole table has none of the fields that transforms expect.
+        Ok(format::decode(self.config.format, record)? && (!record.operation.is_row() || self.steps.apply(record)?))
     }
 
     /// Gives the batch to the writer, and waits while that is busy.

@@ -49,7 +49,9 @@ impl Composer {
             return Ok(None);
         }
         let mut message = Message::new(topic, format::encode(self.format, record)?);
-        self.describe(record, &mut message)?;
+        if record.operation.is_row() {
+            self.describe(record, &mut message)?;
+        }
         message.properties.clone_from(&record.message.properties);
         if let Some(cluster) = &self.source_cluster {
             let from = record.position.partition.split('@').next().unwrap_or_default();

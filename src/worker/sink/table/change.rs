@@ -124,6 +124,8 @@ pub fn changes<'a>(
             into.push(Change { index, action: Action::Remove, key, row: Row::new(), weight: 1 });
             return Ok(());
         }
+        // No row: what a source out of RocketMQ never has.
+        Operation::Truncate | Operation::Definition => return Ok(()),
     };
     let row = row(fields, keyed, rules)?;
     let key = key_of(keyed, &row)?;

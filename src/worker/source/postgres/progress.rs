@@ -1,0 +1,277 @@
+//! How far tables were loaded, and how they look: kept in the source database, in the schema `rocketmq_connector`, because a
+//! replication slot keeps the place in the log only.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Client, Row};
+
+use super::super::super::database::postgres::failure;
+use super::ledger::End;
+use super::snapshot::Snapshot;
+use super::{Result, literal};
+use crate::worker_config::sync::DatabaseConfig;
+
+/// What the tables are; users who may not create a schema let somebody else do it.
+const TABLES: &str = "\
+CREATE SCHEMA IF NOT EXISTS rocketmq_connector;
+CREATE TABLE IF NOT EXISTS rocketmq_connector.sync_table (
+  slot text, name text, is_loaded boolean NOT NULL DEFAULT false, rows bigint NOT NULL DEFAULT 0,
+  load_end pg_lsn, definition text, PRIMARY KEY (slot, name));
+CREATE TABLE IF NOT EXISTS rocketmq_connector.sync_chunk (
+  slot text, name text, number bigint, upper_key text[], snapshot text NOT NULL, is_done boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (slot, name, number));";
+
+/// Name of the row that stands for the slot itself.
+const SLOT: &str = "";
+
+/// A part of a table that the target has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedChunk {
+    /// `schema.table`.
+    pub table: String,
+    /// Number in its table, from 0.
+    pub number: usize,
+    /// Whether it is the last one.
+    pub is_last: bool,
+    /// Rows in it.
+    pub rows: u64,
+}
+
+/// A part of a table: the rows behind the chunk before, up to and including `upper`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// The key at its end; none for the last chunk, which goes on without end.
+    pub upper: Option<Vec<String>>,
+    /// The snapshot with which it was read first. When it is read again after a crash, this one still decides which changes
+    /// are left out: of a row that was handed on then and is gone now, the deletion is still to come.
+    pub snapshot: Snapshot,
+    /// Whether all of it was handed on.
+    pub is_read: bool,
+}
+
+/// What is known of a table.
+#[derive(Debug, Clone, Default)]
+pub struct TableState {
+    /// Whether all of it was loaded.
+    pub is_loaded: bool,
+    /// Rows loaded.
+    pub rows: u64,
+    /// Chunks, as long as the log may repeat what they have.
+    pub chunks: Vec<Chunk>,
+    /// Columns as the log had them last, as JSON.
+    pub definition: Option<String>,
+}
+
+/// What is known of a slot.
+#[derive(Debug, Clone, Default)]
+pub struct SlotState {
+    /// Whether the slot was made.
+    pub is_made: bool,
+    /// Position of the log at the end of the load: what has committed behind it is in no chunk.
+    pub load_end: Option<u64>,
+    /// Its tables.
+    pub tables: BTreeMap<String, TableState>,
+}
+
+/// Reads and writes the progress of one slot.
+pub struct Progress<'a> {
+    /// The session.
+    pub client: &'a Client,
+    /// The server, for messages.
+    pub server: &'a DatabaseConfig,
+    /// The slot.
+    pub slot: &'a str,
+}
+
+impl Progress<'_> {
+    async fn query(&self, statement: &str) -> Result<Vec<Row>> {
+        let what = "failed to read the progress in schema rocketmq_connector";
+        self.client.query(statement, &[]).await.map_err(|error| failure(self.server, what, &error).into())
+    }
+
+    async fn run(&self, statement: &str) -> Result<()> {
+        let what = "failed to write the progress in schema rocketmq_connector";
+        self.client.batch_execute(statement).await.map_err(|error| failure(self.server, what, &error).into())
+    }
+
+    /// Makes the tables unless they are there.
+    ///
+    /// # Errors
+    /// The user may not.
+    pub async fn ensure(&self) -> Result<()> {
+        let found = "SELECT to_regclass('rocketmq_connector.sync_table') IS NOT NULL \
+                     AND to_regclass('rocketmq_connector.sync_chunk') IS NOT NULL";
+        let is_there = self.query(found).await?.first().is_some_and(|row| row.get(0));
+        if is_there { Ok(()) } else { self.run(TABLES).await }
+    }
+
+    /// What is known.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn load(&self) -> Result<SlotState> {
+        let slot = literal(self.slot);
+        let mut state = SlotState::default();
+        let tables = format!(
+            "SELECT name, is_loaded, rows, (load_end - '0/0')::text, definition FROM rocketmq_connector.sync_table \
+             WHERE slot = {slot}"
+        );
+        for row in self.query(&tables).await? {
+            let (name, load_end): (String, Option<String>) = (row.get(0), row.get(3));
+            if name == SLOT {
+                (state.is_made, state.load_end) = (true, load_end.and_then(|lsn| lsn.parse().ok()));
+                continue;
+            }
+            let rows = u64::try_from(row.get::<_, i64>(2)).unwrap_or_default();
+            let table = TableState { is_loaded: row.get(1), rows, chunks: Vec::new(), definition: row.get(4) };
+            state.tables.insert(name, table);
+        }
+        let chunks = format!(
+            "SELECT name, upper_key, snapshot, is_done FROM rocketmq_connector.sync_chunk WHERE slot = {slot} ORDER BY name, number"
+        );
+        for row in self.query(&chunks).await? {
+            let table = state.tables.entry(row.get(0)).or_default();
+            if let Some(snapshot) = Snapshot::parse(row.get(2)) {
+                table.chunks.push(Chunk { upper: row.get(1), snapshot, is_read: row.get(3) });
+            }
+        }
+        Ok(state)
+    }
+
+    /// Forgets a load that no slot goes on from: what has changed since cannot be known.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn forget(&self) -> Result<()> {
+        let slot = literal(self.slot);
+        self.run(&format!(
+            "DELETE FROM rocketmq_connector.sync_chunk WHERE slot = {slot};\n\
+             DELETE FROM rocketmq_connector.sync_table WHERE slot = {slot};"
+        ))
+        .await
+    }
+
+    /// Notes that the slot was made.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn slot_made(&self) -> Result<()> {
+        self.run(&format!(
+            "INSERT INTO rocketmq_connector.sync_table (slot, name) VALUES ({}, '{SLOT}') ON CONFLICT DO NOTHING",
+            literal(self.slot)
+        ))
+        .await
+    }
+
+    /// Notes where the log is now that everything was loaded.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub async fn load_ended(&self) -> Result<u64> {
+        let statement = format!(
+            "INSERT INTO rocketmq_connector.sync_table (slot, name, load_end) \
+             VALUES ({}, '{SLOT}', pg_current_wal_insert_lsn()) \
+             ON CONFLICT (slot, name) DO UPDATE SET load_end = excluded.load_end RETURNING (load_end - '0/0')::text",
+            literal(self.slot)
+        );
+        let rows = self.query(&statement).await?;
+        Ok(rows.first().and_then(|row| row.get::<_, String>(0).parse().ok()).unwrap_or(u64::MAX))
+    }
+
+    /// Forgets the chunks when the log is behind the end of the load.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn forget_chunks(&self) -> Result<()> {
+        let slot = literal(self.slot);
+        self.run(&format!(
+            "DELETE FROM rocketmq_connector.sync_chunk c USING rocketmq_connector.sync_table t, pg_replication_slots s \
+             WHERE c.slot = {slot} AND t.slot = c.slot AND t.name = '{SLOT}' AND s.slot_name = c.slot \
+             AND s.confirmed_flush_lsn >= t.load_end"
+        ))
+        .await
+    }
+
+    /// Makes durable what was acknowledged.
+    ///
+    /// # Errors
+    /// It cannot be written; nothing of it was.
+    pub async fn save(&self, ends: &[End]) -> Result<()> {
+        let mut statements = String::new();
+        for end in ends {
+            match end {
+                End::Chunk(chunk) => statements.push_str(&self.chunk(chunk)),
+                End::Log { definitions, .. } => {
+                    for (name, definition) in definitions {
+                        statements.push_str(&format!(
+                            "INSERT INTO rocketmq_connector.sync_table (slot, name, definition) VALUES ({}, {}, {}) \
+                             ON CONFLICT (slot, name) DO UPDATE SET definition = excluded.definition;\n",
+                            literal(self.slot),
+                            literal(name),
+                            literal(definition)
+                        ));
+                    }
+                }
+                End::Nothing => {}
+            }
+        }
+        // Several statements of one simple query are one transaction.
+        if statements.is_empty() { Ok(()) } else { self.run(&statements).await }
+    }
+
+    /// Notes a chunk before the first of its rows is handed on; once more if no answer came the first time.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn chunk_begins(
+        &self,
+        table: &str,
+        number: usize,
+        upper: Option<&[String]>,
+        snapshot: &str,
+    ) -> Result<()> {
+        let upper = upper.map_or_else(
+            || "NULL".to_owned(),
+            |key| format!("ARRAY[{}]::text[]", key.iter().map(|part| literal(part)).collect::<Vec<_>>().join(", ")),
+        );
+        self.run(&format!(
+            "INSERT INTO rocketmq_connector.sync_chunk (slot, name, number, upper_key, snapshot) \
+             VALUES ({}, {}, {number}, {upper}, {}) \
+             ON CONFLICT (slot, name, number) DO UPDATE SET upper_key = excluded.upper_key, snapshot = excluded.snapshot",
+            literal(self.slot),
+            literal(table),
+            literal(snapshot)
+        ))
+        .await
+    }
+
+    /// The target has a chunk. May run twice: a statement may have been carried out although no answer came.
+    fn chunk(&self, chunk: &LoadedChunk) -> String {
+        let LoadedChunk { table, number, is_last, rows } = chunk;
+        let (slot, table) = (literal(self.slot), literal(table));
+        format!(
+            "WITH done AS (UPDATE rocketmq_connector.sync_chunk SET is_done = true \
+             WHERE slot = {slot} AND name = {table} AND number = {number} AND NOT is_done RETURNING 1) \
+             INSERT INTO rocketmq_connector.sync_table AS t (slot, name, is_loaded, rows) \
+             SELECT {slot}, {table}, {is_last}, {rows} * (SELECT count(*) FROM done) \
+             ON CONFLICT (slot, name) DO UPDATE SET is_loaded = t.is_loaded OR excluded.is_loaded, rows = t.rows + excluded.rows;\n"
+        )
+    }
+
+    /// Number of chunks of a table that end before `key`, which is written as literals with types.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn chunks_before(&self, table: &str, types: &[String], key: &str) -> Result<usize> {
+        let parts = types.iter().enumerate().map(|(number, name)| format!("(upper_key[{}])::{name}", number + 1));
+        let parts = parts.collect::<Vec<_>>().join(", ");
+        let statement = format!(
+            "SELECT count(*) FROM rocketmq_connector.sync_chunk WHERE slot = {} AND name = {} AND upper_key IS NOT NULL \
+             AND ROW({parts}) < ROW({key})",
+            literal(self.slot),
+            literal(table)
+        );
+        let rows = self.query(&statement).await?;
+        Ok(rows.first().and_then(|row| usize::try_from(row.get::<_, i64>(0)).ok()).unwrap_or_default())
+    }
+}

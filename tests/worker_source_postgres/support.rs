@@ -1,0 +1,268 @@
+//! A database of the test set-up, syncs out of it, and what a topic then holds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rocketmq_connector::rocketmq::{Consumer, ConsumerConfig, ReceivedMessage, StartFrom, Subscription};
+use rocketmq_connector::worker::Worker;
+use rocketmq_connector::worker_config::connection::TlsFiles;
+use rocketmq_connector::worker_config::report::SyncReport;
+use rocketmq_connector::worker_config::sync::{
+    BatchConfig, DatabaseConfig, Ddl, ErrorConfig, Format, Mode, OnExists, OnInvalid, OnMissing, PostgresSourceConfig,
+    RocketMqTargetConfig, SourceConfig, TargetConfig, WriteConfig,
+};
+use rocketmq_connector::worker_config::{Role, SyncConfig, WorkerReport};
+use serde_json::Value;
+use tokio_postgres::{Client, NoTls};
+use tokio_util::sync::CancellationToken;
+
+use super::worker_support::{Broker, LIMIT, eventually, unique, worker_config};
+
+pub const BROKER: &str = "5.4.0-plain";
+
+/// A schema of its own in a database, with the slot that belongs to it; [`clean`](Self::clean) removes both.
+pub struct Database {
+    settings: BTreeMap<String, String>,
+    pub client: Client,
+    pub schema: String,
+    pub slot: String,
+    folder: tempfile::TempDir,
+}
+
+fn settings(instance: &str) -> BTreeMap<String, String> {
+    let folder =
+        std::env::var("DATABASES_TEST_RUN").expect("DATABASES_TEST_RUN should name the folder of the databases");
+    let path = PathBuf::from(folder).join(instance).join("env");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+impl Database {
+    /// A schema in the shared database.
+    pub async fn new() -> Self {
+        Self::of("postgres").await
+    }
+
+    pub async fn of(instance: &str) -> Self {
+        let settings = settings(instance);
+        let client = connect(&settings).await;
+        let name = unique("rows").replace('-', "_");
+        client.batch_execute(&format!("CREATE SCHEMA {name}")).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for (file, key) in [("username", "APP_USER"), ("password", "APP_PASSWORD")] {
+            std::fs::write(folder.path().join(file), &settings[key]).unwrap();
+        }
+        Self { settings, client, slot: name.clone(), schema: name, folder }
+    }
+
+    /// Connects again after the server was restarted.
+    pub async fn reconnect(&mut self) {
+        self.client = connect(&self.settings).await;
+    }
+
+    /// Another session.
+    pub async fn session(&self) -> Client {
+        connect(&self.settings).await
+    }
+
+    pub async fn run(&self, statements: &str) {
+        let statements = statements.replace("$S", &self.schema);
+        self.client.batch_execute(&statements).await.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+    }
+
+    pub async fn text(&self, query: &str) -> String {
+        let row = self.client.query_one(&query.replace("$S", &self.schema), &[]).await.unwrap();
+        row.get::<_, Option<String>>(0).unwrap_or_default()
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn tls(&self) -> TlsFiles {
+        TlsFiles { ca: Some(self.settings["CA_FILE"].clone()), ..TlsFiles::default() }
+    }
+
+    /// A sync of these tables to a topic.
+    pub fn sync(&self, tables: &[&str], mode: Mode, broker: &Broker, topic: &str) -> SyncConfig {
+        let file = |name: &str| self.folder.path().join(name).to_string_lossy().into_owned();
+        SyncConfig {
+            name: format!("test/{}", self.slot),
+            source: SourceConfig::Postgres(PostgresSourceConfig {
+                server: DatabaseConfig {
+                    host: self.settings["HOST"].clone(),
+                    port: self.settings["PORT"].parse().unwrap(),
+                    database: self.settings["DATABASE"].clone(),
+                    username_file: file("username"),
+                    password_file: file("password"),
+                    tls: None,
+                },
+                tables: tables.iter().map(|table| format!("{}.{table}", self.schema)).collect(),
+                slot: self.slot.clone(),
+                publication: self.slot.clone(),
+                ddl: Ddl::Stop,
+            }),
+            target: TargetConfig::RocketMq(RocketMqTargetConfig {
+                cluster: broker.cluster(),
+                topic: Some(topic.to_owned()),
+                group: self.slot.clone(),
+                tag_field: None,
+                key_fields: None,
+                sharding_key_field: None,
+                delay: None,
+                create_topics: false,
+                cluster_id: broker.name_server().to_owned(),
+            }),
+            mode,
+            format: Format::Tapdata,
+            transforms: Vec::new(),
+            batch: BatchConfig { max_records: 500, max_bytes: 1 << 20, max_wait_millis: 50 },
+            write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
+            errors: ErrorConfig { retry_interval_millis: 500, retry_for_millis: None, on_invalid: OnInvalid::Stop },
+        }
+    }
+
+    /// Waits until everything that the log has now is confirmed.
+    pub async fn confirmed(&self) {
+        let now = self.text("SELECT pg_current_wal_lsn()::text").await;
+        let query = format!(
+            "SELECT (confirmed_flush_lsn >= '{now}')::text FROM pg_replication_slots WHERE slot_name = '{}'",
+            self.slot
+        );
+        eventually("the slot is confirmed", async || self.text(&query).await == "true").await;
+    }
+
+    /// Removes the slot, when nobody uses it any more, and the schema.
+    pub async fn clean(&self) {
+        let slot = &self.slot;
+        let drop =
+            format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}'");
+        eventually("the slot is free", async || self.client.batch_execute(&drop).await.is_ok()).await;
+        self.run(&format!(
+            "DROP PUBLICATION IF EXISTS {slot}; DROP SCHEMA $S CASCADE; \
+             DELETE FROM rocketmq_connector.sync_table WHERE slot = '{slot}'; \
+             DELETE FROM rocketmq_connector.sync_chunk WHERE slot = '{slot}'"
+        ))
+        .await;
+    }
+}
+
+async fn connect(settings: &BTreeMap<String, String>) -> Client {
+    let mut config = tokio_postgres::Config::new();
+    config.host(&settings["HOST"]).port(settings["PORT"].parse().unwrap()).dbname(&settings["DATABASE"]);
+    config.user(&settings["APP_USER"]).password(&settings["APP_PASSWORD"]);
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+pub fn source(config: &mut SyncConfig) -> &mut PostgresSourceConfig {
+    match &mut config.source {
+        SourceConfig::Postgres(source) => source,
+        _ => unreachable!("the source of these tests is PostgreSQL"),
+    }
+}
+
+pub struct Running {
+    worker: Worker,
+    token: CancellationToken,
+}
+
+impl Running {
+    pub async fn start(config: &SyncConfig) -> Self {
+        let token = CancellationToken::new();
+        let role = Role::Sync(Box::new(config.clone()));
+        let worker = Worker::start(worker_config(role), token.clone()).await.unwrap();
+        Self { worker, token }
+    }
+
+    pub fn report(&self) -> WorkerReport {
+        self.worker.reporter().current()
+    }
+
+    pub async fn until(&self, what: &str, is_so: impl Fn(&WorkerReport, &SyncReport) -> bool) -> SyncReport {
+        let started = Instant::now();
+        loop {
+            let report = self.report();
+            let sync = report.sync.clone().unwrap_or_default();
+            if is_so(&report, &sync) {
+                return sync;
+            }
+            assert!(started.elapsed() < LIMIT, "{what} did not come true within {LIMIT:?}: {report:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits for an error with this reason; its message.
+    pub async fn fails_with(&self, reason: &str) -> String {
+        let is_it = |report: &WorkerReport| report.last_error.as_ref().is_some_and(|error| error.reason == reason);
+        self.until(reason, |report, _| is_it(report)).await;
+        self.report().last_error.unwrap().message
+    }
+
+    pub async fn stop(self) {
+        self.token.cancel();
+        self.worker.wait().await.unwrap();
+    }
+}
+
+/// A worker as a process of its own, killed when it is dropped.
+pub struct Process(Child);
+
+impl Process {
+    pub fn start(folder: &Path, config: &SyncConfig) -> Self {
+        let path = folder.join("worker.json");
+        std::fs::write(&path, worker_config(Role::Sync(Box::new(config.clone()))).to_json().unwrap()).unwrap();
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_rocketmq-connector"))
+            .args(["worker", "--config"])
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Messages in a topic.
+pub async fn count(broker: &Broker, topic: &str) -> usize {
+    let client = broker.client();
+    let stats = client.admin().topic_stats(topic).await.unwrap_or_default();
+    client.shutdown().await;
+    stats.iter().map(|queue| queue.max_offset).sum::<i64>() as usize
+}
+
+/// Everything that a topic holds, queue by queue in the order of the offsets.
+pub async fn read_all(broker: &Broker, topic: &str) -> Vec<ReceivedMessage> {
+    let total = count(broker, topic).await;
+    let client = broker.client();
+    let mut config = ConsumerConfig::new(unique("reader"), vec![Subscription::all(topic)]);
+    config.start_from = StartFrom::First;
+    config.max_in_flight_messages = total + 1;
+    let consumer = Consumer::start(&client, config).unwrap();
+    let mut messages = Vec::new();
+    while messages.len() < total {
+        let next = tokio::time::timeout(LIMIT, consumer.recv()).await.unwrap().unwrap();
+        messages.push(next.message().clone());
+        next.ack();
+    }
+    consumer.shutdown(Duration::from_secs(2)).await;
+    client.shutdown().await;
+    messages.sort_by_key(|message| (message.queue_id, message.queue_offset));
+    messages
+}
+
+/// Operation and body of a message.
+pub fn change(message: &ReceivedMessage) -> (String, Value) {
+    (message.properties["mqOp"].clone(), serde_json::from_slice(&message.body).unwrap())
+}
