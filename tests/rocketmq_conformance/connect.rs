@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use rocketmq_connector::rocketmq::{Client, Credentials, ErrorKind, Message, Subscription, TlsConfig};
@@ -135,14 +135,31 @@ async fn more_queues(context: Context) -> Outcome {
     let (producer, consumer) =
         (context.producer(&client)?, context.consumer(&client, vec![Subscription::all(&topic)])?);
     producer.send(Message::new(&topic, "x")).await?;
-    context.client()?.admin().create_topic(&topic, 3, 6).await?;
-    let seen = Mutex::new(BTreeSet::new());
-    // a broker of 5.x that registers everything in this moment takes the change back from the name server, for up to 30 s
-    eventually("sends to the new queues", Duration::from_secs(90), || async {
+    let other = context.client()?;
+    let admin = other.admin();
+    admin.create_topic(&topic, 3, 6).await?;
+    let seen = Mutex::new((BTreeSet::new(), Instant::now()));
+    eventually("sends to the new queues", Duration::from_secs(60), || async {
         let receipt = producer.send(Message::new(&topic, "x")).await?;
-        let mut seen = seen.lock().map_err(|error| error.to_string())?;
-        seen.insert(receipt.queue_id);
-        Ok(seen.len() == 3)
+        // 5.4.0 may take the change back from the name server (docs/upstream.md): what is to be followed must be there
+        let told = admin.topic_route(&topic).await?.writable_queues(&topic).len();
+        let is_lost = {
+            let mut seen = seen.lock().map_err(|error| error.to_string())?;
+            seen.0.insert(receipt.queue_id);
+            if seen.0.len() == 3 {
+                return Ok(true);
+            }
+            let is_lost = told != 3 && seen.1.elapsed() > Duration::from_secs(5);
+            if is_lost {
+                seen.1 = Instant::now();
+            }
+            is_lost
+        };
+        if is_lost {
+            println!("        {topic}: the name server tells {told} queues of 3; the change is made again");
+            admin.create_topic(&topic, 3, 6).await?;
+        }
+        Ok(false)
     })
     .await?;
     eventually("the consumer's new queues", Duration::from_secs(60), || async {
