@@ -151,6 +151,22 @@ impl Progress<'_> {
         .await
     }
 
+    /// Forgets tables that are not read any more: what happens to them meanwhile is not seen, so that they are loaded anew when
+    /// they come back.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn keep_only<'a>(&self, tables: impl Iterator<Item = &'a String>) -> Result<()> {
+        let slot = literal(self.slot);
+        let names: Vec<String> = tables.map(|name| literal(name)).chain([literal(SLOT)]).collect();
+        let others = format!("slot = {slot} AND name NOT IN ({})", names.join(", "));
+        self.run(&format!(
+            "DELETE FROM rocketmq_connector.sync_chunk WHERE {others};\n\
+             DELETE FROM rocketmq_connector.sync_table WHERE {others};"
+        ))
+        .await
+    }
+
     /// Notes that the slot was made.
     ///
     /// # Errors

@@ -104,6 +104,7 @@ impl Run {
         let tables = catalog.tables(&self.config.tables, changes).await?;
         let progress = Progress { client: &control, server: &self.config.server, slot: &self.config.slot };
         progress.ensure().await?;
+        progress.keep_only(tables.keys()).await?;
         if changes {
             catalog.check_server().await?;
             let was_made = progress.load().await?.is_made;
