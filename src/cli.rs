@@ -122,7 +122,7 @@ struct DevArgs {
     #[arg(long, env = "DEV_BROKER_VERSION", default_value = "5.4.0")]
     broker_version: String,
     /// Port of the name server to start; the broker's ports are this + 9, + 11 and + 12.
-    #[arg(long, env = "DEV_BROKER_PORT", default_value_t = 38_760, value_parser = clap::value_parser!(u16).range(1024..=65_000))]
+    #[arg(long, env = "DEV_BROKER_PORT", default_value_t = 18_760, value_parser = clap::value_parser!(u16).range(1024..=65_000))]
     broker_port: u16,
     /// Name server (host:port) to use instead of those in the manifests; may be given several times.
     #[arg(long = "name-server", env = "DEV_NAME_SERVERS", value_delimiter = ',')]
