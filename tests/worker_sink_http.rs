@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,19 +18,18 @@ use hmac::{Hmac, Mac};
 use rocketmq_connector::rocketmq::{
     Consumer, ConsumerConfig, Message, Producer, ProducerConfig, ReceivedMessage, StartFrom, Subscription,
 };
-use rocketmq_connector::worker::Worker;
 use rocketmq_connector::worker_config::connection::TlsFiles;
-use rocketmq_connector::worker_config::report::{SyncReport, WorkerState};
+use rocketmq_connector::worker_config::report::WorkerState;
 use rocketmq_connector::worker_config::sync::{
     BatchConfig, ErrorConfig, FilterConfig, Format, HttpTargetConfig, Mode, OnExists, OnInvalid, OnMissing,
     RocketMqSourceConfig, SourceConfig, SyncStart, TargetConfig, WriteConfig,
 };
-use rocketmq_connector::worker_config::{Role, SyncConfig, WorkerReport};
+use rocketmq_connector::worker_config::{SyncConfig, WorkerReport};
 use serde_json::Value;
 use sha2::Sha256;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
-use worker_support::{Broker, LIMIT, eventually, unique, worker_config};
+use worker_support::sync::{Process, Running};
+use worker_support::{Broker, LIMIT, eventually, unique};
 
 const BROKER: &str = "5.4.0-plain";
 const SIGNING_KEY: &str = "a key of 32 characters or longer";
@@ -188,38 +186,6 @@ impl Server {
         }
         numbers.sort_unstable();
         numbers
-    }
-}
-
-struct Running {
-    worker: Worker,
-    token: CancellationToken,
-}
-
-impl Running {
-    async fn start(config: &SyncConfig) -> Self {
-        let token = CancellationToken::new();
-        let role = Role::Sync(Box::new(config.clone()));
-        let worker = Worker::start(worker_config(role), token.clone()).await.unwrap();
-        Self { worker, token }
-    }
-
-    async fn until(&self, what: &str, is_so: impl Fn(&WorkerReport, &SyncReport) -> bool) -> SyncReport {
-        let started = Instant::now();
-        loop {
-            let report = self.worker.reporter().current();
-            let sync = report.sync.clone().unwrap_or_default();
-            if is_so(&report, &sync) {
-                return sync;
-            }
-            assert!(started.elapsed() < LIMIT, "{what} did not come true within {LIMIT:?}: {report:#?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    async fn stop(self) {
-        self.token.cancel();
-        self.worker.wait().await.unwrap();
     }
 }
 
@@ -447,36 +413,13 @@ async fn tls_is_checked_on_both_sides_and_certificates_are_taken_up() {
     });
     let running = Running::start(&config).await;
     running.until("a stranger's certificate", |report, _| report.state == WorkerState::Failing).await;
-    let error = running.worker.reporter().current().last_error.unwrap();
+    let error = running.report().last_error.unwrap();
     assert_eq!(error.reason, "EndpointUnreachable");
     assert!(error.message.contains("certificate"), "{}", error.message);
     copy("ca.pem", "ca.crt");
     running.until("all", |report, sync| sync.written == 10 && report.state == WorkerState::Running).await;
     running.stop().await;
     assert_eq!(server.taken(), 10);
-}
-
-struct Process(Child);
-
-impl Process {
-    fn start(folder: &Path, config: &SyncConfig) -> Self {
-        let path = folder.join("worker.json");
-        std::fs::write(&path, worker_config(Role::Sync(Box::new(config.clone()))).to_json().unwrap()).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_rocketmq-connector"))
-            .args(["worker", "--config"])
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

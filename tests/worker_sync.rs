@@ -4,22 +4,20 @@
 mod worker_support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rocketmq_connector::rocketmq::{
     Client, Consumer, ConsumerConfig, Message, Producer, ProducerConfig, ReceivedMessage, StartFrom, Subscription,
 };
-use rocketmq_connector::worker::Worker;
-use rocketmq_connector::worker_config::report::{SyncReport, WorkerState};
+use rocketmq_connector::worker_config::SyncConfig;
+use rocketmq_connector::worker_config::report::WorkerState;
 use rocketmq_connector::worker_config::sync::{
     BatchConfig, ErrorConfig, FilterConfig, Format, Mode, OnExists, OnInvalid, OnMissing, RocketMqSourceConfig,
     RocketMqTargetConfig, SourceConfig, StartOffset, SyncStart, TargetConfig, TransformConfig, WriteConfig,
 };
-use rocketmq_connector::worker_config::{Role, SyncConfig, WorkerReport};
-use tokio_util::sync::CancellationToken;
-use worker_support::{Broker, LIMIT, eventually, unique, worker_config};
+use worker_support::sync::{Process, Running};
+use worker_support::{Broker, LIMIT, eventually, unique};
 
 fn sync(from: &Broker, source: &str, to: &Broker, target: &str) -> SyncConfig {
     let name = unique("sync");
@@ -64,38 +62,6 @@ fn target(config: &mut SyncConfig) -> &mut RocketMqTargetConfig {
     match &mut config.target {
         TargetConfig::RocketMq(target) => target,
         _ => unreachable!("the target of these tests is RocketMQ"),
-    }
-}
-
-struct Running {
-    worker: Worker,
-    token: CancellationToken,
-}
-
-impl Running {
-    async fn start(config: &SyncConfig) -> Self {
-        let token = CancellationToken::new();
-        let role = Role::Sync(Box::new(config.clone()));
-        let worker = Worker::start(worker_config(role), token.clone()).await.unwrap();
-        Self { worker, token }
-    }
-
-    async fn until(&self, what: &str, is_so: impl Fn(&WorkerReport, &SyncReport) -> bool) -> SyncReport {
-        let started = Instant::now();
-        loop {
-            let report = self.worker.reporter().current();
-            let sync = report.sync.clone().unwrap_or_default();
-            if is_so(&report, &sync) {
-                return sync;
-            }
-            assert!(started.elapsed() < LIMIT, "{what} did not come true within {LIMIT:?}: {report:#?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    async fn stop(self) {
-        self.token.cancel();
-        self.worker.wait().await.unwrap();
     }
 }
 
@@ -277,7 +243,7 @@ async fn an_invalid_record_stops_the_sync_and_is_named() {
     config.format = Format::Json;
     let running = Running::start(&config).await;
     running.until("the stop", |report, sync| report.state == WorkerState::Failing && sync.written == 2).await;
-    let error = running.worker.reporter().current().last_error.unwrap();
+    let error = running.report().last_error.unwrap();
     assert_eq!(error.reason, "InvalidBody");
     let place = format!("topic {source_topic}, broker broker-a, queue 0, offset 2");
     assert!(error.message.starts_with(&place), "{}", error.message);
@@ -307,7 +273,7 @@ async fn skipping_has_a_limit() {
     let report =
         running.until("the limit", |report, sync| report.state == WorkerState::Failing && sync.written == 2).await;
     assert_eq!(report.skipped, 2);
-    let error = running.worker.reporter().current().last_error.unwrap();
+    let error = running.report().last_error.unwrap();
     assert!(error.remedy.contains("errors.skipLimit of 2 is used up"), "{}", error.remedy);
     running.stop().await;
 }
@@ -327,36 +293,11 @@ async fn a_target_topic_that_comes_later_is_waited_for() {
     target(&mut config).cluster = acl;
     let running = Running::start(&config).await;
     running.until("the refusal", |report, _| report.state == WorkerState::Failing).await;
-    let error = running.worker.reporter().current().last_error.unwrap();
+    let error = running.report().last_error.unwrap();
     assert_eq!(error.reason, "AccessDenied", "{error:?}");
     std::fs::write(folder.path().join("secret"), broker.setting(keys.1)).unwrap();
     running.until("the copy", |report, sync| sync.written == 10 && report.state == WorkerState::Running).await;
     running.stop().await;
-}
-
-struct Process(Child);
-
-impl Process {
-    fn start(folder: &std::path::Path, config: &SyncConfig) -> Self {
-        let path = folder.join("worker.json");
-        let text = worker_config(Role::Sync(Box::new(config.clone()))).to_json().unwrap();
-        std::fs::write(&path, text).unwrap();
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_rocketmq-connector"))
-            .args(["worker", "--config"])
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        Self(child.unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Kills the worker with SIGKILL again and again while messages flow. `SYNC_KILLS` sets how often; the fault table uses 50.

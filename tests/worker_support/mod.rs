@@ -1,6 +1,8 @@
 //! What the worker tests share: real brokers, workers in this process, and an app that answers as it is told.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod sync;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -10,22 +10,17 @@ mod secrets;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use rocketmq_connector::rocketmq::{Message, Producer, ProducerConfig};
-use rocketmq_connector::worker::Worker;
+use rocketmq_connector::worker_config::SyncConfig;
 use rocketmq_connector::worker_config::report::SyncReport;
 use rocketmq_connector::worker_config::sync::{
     BatchConfig, DatabaseConfig, ErrorConfig, FilterConfig, Format, Mode, OnExists, OnInvalid, OnMissing,
     RocketMqSourceConfig, SourceConfig, SyncStart, TableTargetConfig, TargetConfig, WriteConfig,
 };
-use rocketmq_connector::worker_config::{Role, SyncConfig, WorkerReport};
-use tokio_util::sync::CancellationToken;
 
 use databases::Server;
-use worker_support::{Broker, LIMIT, unique, worker_config};
+use worker_support::sync::{Process, Running};
+use worker_support::{Broker, unique};
 
 /// A sync of a topic into a table of `server` that is made when it is missing, with the key `id`.
 fn sync(broker: &Broker, topic: &str, server: &Server, table: &str) -> SyncConfig {
@@ -89,43 +84,6 @@ async fn publish(broker: &Broker, messages: Vec<Message>) {
     client.shutdown().await;
 }
 
-/// A worker in this process.
-struct Running {
-    worker: Worker,
-    token: CancellationToken,
-}
-
-impl Running {
-    async fn start(config: &SyncConfig) -> Self {
-        let token = CancellationToken::new();
-        let role = Role::Sync(Box::new(config.clone()));
-        let worker = Worker::start(worker_config(role), token.clone()).await.unwrap();
-        Self { worker, token }
-    }
-
-    fn report(&self) -> WorkerReport {
-        self.worker.reporter().current()
-    }
-
-    async fn until(&self, what: &str, is_so: impl Fn(&WorkerReport, &SyncReport) -> bool) -> SyncReport {
-        let started = Instant::now();
-        loop {
-            let report = self.report();
-            let sync = report.sync.clone().unwrap_or_default();
-            if is_so(&report, &sync) {
-                return sync;
-            }
-            assert!(started.elapsed() < LIMIT, "{what} did not come true within {LIMIT:?}: {report:#?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    async fn stop(self) {
-        self.token.cancel();
-        self.worker.wait().await.unwrap();
-    }
-}
-
 /// Runs a sync until it has dealt with `count` records.
 async fn run_through(config: &SyncConfig, count: u64) -> SyncReport {
     let running = Running::start(config).await;
@@ -133,30 +91,4 @@ async fn run_through(config: &SyncConfig, count: u64) -> SyncReport {
     let report = running.until("the end", |_, sync| dealt(sync) >= count && sync.in_flight == 0).await;
     running.stop().await;
     report
-}
-
-/// A worker in a process of its own, which can be killed.
-struct Process(Child);
-
-impl Process {
-    fn start(folder: &Path, config: &SyncConfig) -> Self {
-        let path = folder.join("worker.json");
-        let text = worker_config(Role::Sync(Box::new(config.clone()))).to_json().unwrap();
-        std::fs::write(&path, text).unwrap();
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_rocketmq-connector"))
-            .args(["worker", "--config"])
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        Self(child.unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
