@@ -28,6 +28,8 @@ pub(crate) struct Assigned {
     reset_to: Mutex<Option<i64>>,
     /// Ends a pull that waits at the broker, because the queue is to go on elsewhere.
     pub reset_wanted: Notify,
+    /// Held while an offset is being committed.
+    pub commit_turn: tokio::sync::Mutex<()>,
     locked_at: Mutex<Option<Instant>>,
     handed_out: AtomicUsize,
     error: Mutex<Option<Error>>,
@@ -45,6 +47,7 @@ impl Assigned {
             started: AtomicBool::new(false),
             reset_to: Mutex::default(),
             reset_wanted: Notify::new(),
+            commit_turn: tokio::sync::Mutex::default(),
             locked_at: Mutex::default(),
             handed_out: AtomicUsize::new(0),
             error: Mutex::default(),

@@ -36,7 +36,10 @@ pub(super) async fn commit_all(member: &Arc<Member>) {
 }
 
 /// Commits a queue. A failure is logged: the next commit follows, and an offset that is too old only repeats messages.
+///
+/// One commit of a queue after the other: brokers handle requests side by side, so the older of two could come last.
 pub(super) async fn commit(member: &Member, assigned: &Assigned) {
+    let _turn = assigned.commit_turn.lock().await;
     let Some(offset) = assigned.uncommitted().filter(|_| !member.config.broadcasting) else { return };
     match store(member.client(), member.group(), &assigned.queue, offset).await {
         Ok(()) => assigned.set_committed(offset),

@@ -26,7 +26,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
 /// Pause before an ordered delivery that was dropped is repeated.
 const DROPPED_PAUSE: Duration = Duration::from_secs(1);
-const FLAG_COMMIT: i32 = 1;
 const FLAG_SUSPEND: i32 = 2;
 
 /// Pulls a queue until it is revoked or the member leaves.
@@ -200,21 +199,18 @@ impl Puller {
         }
     }
 
+    /// A pull that commits nothing: brokers handle requests side by side, and could set back what is committed meanwhile.
     fn request(&self) -> Command {
         let (kind, _) = self.topic.expression();
         let queue = &self.assigned.queue;
-        let committable = self
-            .assigned
-            .uncommitted()
-            .filter(|offset| *offset > 0 && self.broker_id == MASTER_ID && !self.member.config.broadcasting);
         Command::request(request::PULL_MESSAGE)
             .with("consumerGroup", self.member.group())
             .with("topic", &queue.topic)
             .with("queueId", queue.queue_id)
             .with("queueOffset", self.next)
             .with("maxMsgNums", self.member.config.pull_batch_size)
-            .with("sysFlag", FLAG_SUSPEND | if committable.is_some() { FLAG_COMMIT } else { 0 })
-            .with("commitOffset", committable.unwrap_or(0))
+            .with("sysFlag", FLAG_SUSPEND)
+            .with("commitOffset", 0)
             .with("suspendTimeoutMillis", SUSPEND.as_millis())
             .with("subVersion", self.topic.version)
             .with("expressionType", kind)

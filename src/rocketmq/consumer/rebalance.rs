@@ -126,6 +126,7 @@ async fn assign(member: &Arc<Member>, topic: &SubscribedTopic, mine: &BTreeSet<Q
         queues.retain(|queue, assigned| {
             let keep = queue.topic != topic.topic || mine.contains(queue);
             if !keep {
+                assigned.revoked.cancel(); // at once: the next member may read it already
                 lost.push(assigned.clone());
             }
             keep
@@ -140,10 +141,9 @@ async fn assign(member: &Arc<Member>, topic: &SubscribedTopic, mine: &BTreeSet<Q
             member.spawn(pull::run(member.clone(), assigned, topic.clone()));
         }
     }
+    futures::future::join_all(lost.iter().map(|assigned| offsets::commit(member, assigned))).await;
     for assigned in lost {
         tracing::debug!(group = member.group(), queue = ?assigned.queue, "a queue went to another member");
-        assigned.revoked.cancel();
-        offsets::commit(member, &assigned).await;
         if member.is_ordered() {
             member.spawn(lock::release_revoked(member.clone(), assigned));
         }
