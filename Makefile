@@ -56,6 +56,10 @@ bench: ## Run every benchmark; writes docs/benchmarks.md
 bench-binding: ## Compare the binding worker with Dapr's sidecar on one broker (builds daprd once)
 	hack/bench-binding.sh
 
+.PHONY: bench-connection
+bench-connection: ## Measure connections: 10,000 topics of one worker, 500 connections of one operator
+	hack/bench-connection.sh
+
 .PHONY: bench-operator
 bench-operator: ## Measure the operator with 100 bindings on the test control plane
 	hack/bench-operator.sh

@@ -9,10 +9,9 @@
 #   WRITE=0           print the table only
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/kubernetes/settings.sh"
+. "$REPOSITORY/hack/operator-account.sh"
 cd "$REPOSITORY"
 export BINDINGS=${BINDINGS:-100} QUIET=${QUIET:-60} WRITE=${WRITE:-1} AUDIT_LOG KUBERNETES_VERSION
-# The audit policy records the service accounts of this namespace.
-export NAMESPACE=rocketmq-connector-e2e-system
 export RESULTS=$CACHE/bench-operator
 mkdir -p "$RESULTS"
 
@@ -22,34 +21,17 @@ if [ -z "${BINARY:-}" ]; then
   BINARY=${CARGO_TARGET_DIR:-target}/release/rocketmq-connector
 fi
 export BINARY
-"$CLUSTER_SCRIPTS/kubernetes/install.sh" control-plane
-STARTED=
-pid_alive "$CLUSTER/pids/kube-apiserver" || STARTED=1
-CONTROL_PLANE_ONLY=1 "$CLUSTER_SCRIPTS/kubernetes/up.sh"
-export KUBECONFIG=$CLUSTER_KUBECONFIG
 
 stop() {
   local status=$?
   trap - EXIT INT TERM
-  kubectl delete namespace bench-operator --ignore-not-found --wait=false > /dev/null 2>&1 || true
-  kubectl delete clusterrolebinding bench-operator --ignore-not-found > /dev/null 2>&1 || true
-  kubectl -n "$NAMESPACE" delete serviceaccount bench-operator --ignore-not-found > /dev/null 2>&1 || true
-  [ -z "$STARTED" ] || "$CLUSTER_SCRIPTS/kubernetes/down.sh"
+  drop_account bench-operator
   exit "$status"
 }
+
+start_control_plane
 trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-
-kubectl apply --server-side --force-conflicts -k config/crd > /dev/null
-kubectl create namespace "$NAMESPACE" > /dev/null 2>&1 || true
-kubectl create namespace bench-operator > /dev/null 2>&1 || true
-kubectl -n "$NAMESPACE" create serviceaccount bench-operator > /dev/null 2>&1 || true
-kubectl create clusterrolebinding bench-operator --clusterrole cluster-admin --serviceaccount "$NAMESPACE:bench-operator" > /dev/null 2>&1 || true
-cp "$KUBECONFIG" "$RESULTS/kubeconfig"
-chmod 600 "$RESULTS/kubeconfig"
-context=$(kubectl config current-context)
-kubectl --kubeconfig "$RESULTS/kubeconfig" config set-credentials bench-operator \
-  --token "$(kubectl -n "$NAMESPACE" create token bench-operator --duration 1h)" > /dev/null
-kubectl --kubeconfig "$RESULTS/kubeconfig" config set-context "$context" --user bench-operator > /dev/null
+make_account bench-operator "$RESULTS"
 python3 hack/bench-operator.py docs/benchmarks.md

@@ -5,7 +5,7 @@
 #     unit          unit, property, architecture and documentation tests: no server
 #     apiserver     CRDs and reconcilers against a real API server
 #     conformance   the RocketMQ client and the workers against real brokers, 4.9 and 5.x, plain, acl and tls, and databases
-#     e2e           image, chart and pods in a real cluster
+#     e2e           image, chart and pods in a real cluster; runs beside conformance when both are asked for
 # The test targets of a step are those whose `required-features` in Cargo.toml name it (apiserver-tests, broker-tests,
 # e2e-tests). Servers are installed and built when they are missing, started when they do not run, and those that were
 # started here are stopped at the end.
@@ -22,6 +22,8 @@ cd "$REPOSITORY"
 
 INSTALL_LOG=$CACHE/install.log
 INSTALL_PID=
+E2E_LOG=$CACHE/e2e.log
+E2E_PID= E2E_BEGUN=
 STARTED_CLUSTER=
 STARTED_BROKERS=()
 STARTED_DATABASES=()
@@ -32,7 +34,9 @@ RESULTS=()
 stop_started() {
   local status=$?
   trap - EXIT INT TERM
-  if [ -n "$INSTALL_PID" ] && kill -0 "$INSTALL_PID" 2>/dev/null; then kill -- "-$INSTALL_PID" 2>/dev/null || true; fi
+  local group
+  for group in $INSTALL_PID $E2E_PID; do kill -- "-$group" 2>/dev/null || true; done
+  if [ -n "$E2E_PID" ]; then echo "e2e had not ended; the end of $E2E_LOG:" >&2 && tail -n 20 "$E2E_LOG" >&2; fi
   if [ -z "${KEEP_SERVERS:-}" ]; then
     [ -z "$STARTED_CLUSTER" ] || "$CLUSTER_SCRIPTS/kubernetes/down.sh"
     [ ${#STARTED_BROKERS[@]} = 0 ] || "$CLUSTER_SCRIPTS/rocketmq/down.sh" "${STARTED_BROKERS[@]}"
@@ -151,23 +155,45 @@ run_apiserver() {
 }
 
 run_conformance() {
+  if needs e2e && [ -z "$E2E_BEGUN" ]; then
+    begin_e2e
+    step "e2e runs beside this; its log is $E2E_LOG"
+  fi
   start_brokers conformance
   start_databases
   test_feature broker-tests
 }
 
-run_e2e() {
+# Both steps mostly wait, for brokers and for pods: together they take little longer than the longer one.
+begin_e2e() {
+  E2E_BEGUN=1
   start_cluster
   if own_cluster; then
     export E2E_IMAGE=$IMAGE_PREFIX/rocketmq-connector:test E2E_PROBE_IMAGE=$PROBE_IMAGE E2E_AUDIT_LOG=$AUDIT_LOG
-    "$CLUSTER_SCRIPTS/kubernetes/image-build.sh" "$E2E_IMAGE"
   else
     [ -n "${E2E_IMAGE:-}" ] || die "E2E_IMAGE is not set; with USE_EXISTING_CLUSTER=true name an image that the cluster can pull"
     [ -n "${E2E_PROBE_IMAGE:-}" ] || die "E2E_PROBE_IMAGE is not set; build tests/cluster/kubernetes/images/probe and push it"
     [ -n "${E2E_BROKER_ADDRESS:-}" ] || die "E2E_BROKER_ADDRESS is not set; give the address at which pods reach this machine"
   fi
   start_brokers e2e
+  set -m # a process group of its own
+  e2e_tests > "$E2E_LOG" 2>&1 < /dev/null &
+  E2E_PID=$!
+  set +m
+}
+
+e2e_tests() {
+  if own_cluster; then "$CLUSTER_SCRIPTS/kubernetes/image-build.sh" "$E2E_IMAGE"; fi
   test_feature e2e-tests
+}
+
+run_e2e() {
+  [ -n "$E2E_BEGUN" ] || begin_e2e
+  # shown while it grows
+  tail -n +1 -f --pid="$E2E_PID" "$E2E_LOG"
+  local pid=$E2E_PID
+  E2E_PID=
+  wait "$pid"
 }
 
 STEPS=${*:-lint unit apiserver conformance e2e}

@@ -17,6 +17,7 @@ mod connections;
 mod flow;
 mod install;
 mod lifecycle;
+mod lost_node;
 mod rbac;
 mod rollout;
 mod secrets;
@@ -59,6 +60,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("messages both ways, RocketMQ 4.9.7 with ACL", flow::both_ways_acl),
     scenario!("models and heartbeat of connections, 5.4.0 and 4.9.7", connections::models_and_heartbeat),
     scenario!("agents place the workers", connections::agents),
+    scenario!("the node of a worker is lost", lost_node::is_lost),
     scenario!("a wrong secret is explained, then fixed", secrets::wrong_secret),
     scenario!("a missing secret is explained, then created", secrets::missing_secret),
     scenario!("a sync moves messages from 5.4.0 to 4.9.7 with ACL", sync::mirror),
@@ -69,6 +71,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("a broken edit keeps the last good workers", rollout::broken_edit),
     scenario!("messages go on when the operator is killed", rollout::operator_killed),
     scenario!("a worker drains when it is asked to end", rollout::worker_drains),
+    scenario!("another node took the worker over", lost_node::another_took_over),
     scenario!("children that are no longer wanted go", lifecycle::pruning),
     scenario!("secrets stay where they belong", secrets::nothing_leaks),
     scenario!("deletion leaves nothing", lifecycle::deletion),

@@ -1,7 +1,7 @@
 //! Placement of workers: what `agent` of a connection means for pods, and what two connections of one resource come to.
 
 use k8s_openapi::api::core::v1::{
-    Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
+    Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Toleration,
 };
 
 use crate::api::condition::reasons;
@@ -10,6 +10,12 @@ use crate::controller::error::Problem;
 
 /// Field by which a node affinity names a node.
 const NODE_NAME_FIELD: &str = "metadata.name";
+
+/// Taints of a node that is lost: its kubelet does not answer, or says that it cannot run pods.
+const LOST_NODE_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+/// Seconds that a worker stays bound to a lost node. Kubernetes' own default is 300; a worker keeps nothing on its node, and
+/// what two of them do twice is what a redelivery does.
+const LOST_NODE_SECONDS: i64 = 30;
 
 /// The placement for a resource that uses several connections, each by its name: the manual one, if any.
 ///
@@ -43,6 +49,27 @@ pub fn place(spec: &mut PodSpec, agent: Option<&Agent>) {
     };
     spec.node_selector = (!agent.node_selector.is_empty()).then(|| agent.node_selector.clone());
     spec.tolerations = (!agent.tolerations.is_empty()).then(|| agent.tolerations.clone());
+}
+
+/// Lets another node take over soon when a pod's node is lost. Tolerations that the user chose for that stay alone.
+pub fn leave_lost_nodes(spec: &mut PodSpec) {
+    for taint in LOST_NODE_TAINTS {
+        let tolerations = spec.tolerations.get_or_insert_default();
+        let covers = |toleration: &Toleration| {
+            toleration.key.as_deref().is_none_or(|key| key.is_empty() || key == taint)
+                && toleration.effect.as_deref().is_none_or(|effect| effect.is_empty() || effect == "NoExecute")
+        };
+        if tolerations.iter().any(covers) {
+            continue;
+        }
+        tolerations.push(Toleration {
+            key: Some(taint.to_owned()),
+            operator: Some("Exists".to_owned()),
+            effect: Some("NoExecute".to_owned()),
+            toleration_seconds: Some(LOST_NODE_SECONDS),
+            ..Toleration::default()
+        });
+    }
 }
 
 /// Terms are alternatives: the node's name is added to each of them.
@@ -90,6 +117,23 @@ mod tests {
         let problem = agree(&[("orders", Some(&one)), ("bills", Some(&two))]).unwrap_err();
         assert_eq!(problem.reason, "AgentConflict");
         assert!(problem.message.contains("\"orders\"") && problem.message.contains("\"bills\""), "{}", problem.message);
+    }
+
+    #[test]
+    fn a_lost_node_is_left_unless_the_user_tolerates_it() {
+        let seconds = |tolerations: Value| -> Vec<(String, Option<i64>)> {
+            let mut spec = PodSpec { tolerations: serde_json::from_value(tolerations).unwrap(), ..PodSpec::default() };
+            leave_lost_nodes(&mut spec);
+            let tolerations = spec.tolerations.unwrap().into_iter();
+            tolerations.map(|found| (found.key.unwrap_or_default(), found.toleration_seconds)).collect()
+        };
+        let (not_ready, unreachable) = (LOST_NODE_TAINTS[0].to_owned(), LOST_NODE_TAINTS[1].to_owned());
+        let ours = vec![(not_ready.clone(), Some(30)), (unreachable.clone(), Some(30))];
+        assert_eq!(seconds(json!(null)), ours);
+        assert_eq!(seconds(json!([{"key": "mq", "operator": "Exists"}]))[1..], ours);
+        let own = json!({"key": unreachable, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5});
+        assert_eq!(seconds(json!([own])), [(unreachable, Some(5)), (not_ready, Some(30))]);
+        assert_eq!(seconds(json!([{"operator": "Exists"}])), [(String::new(), None)]);
     }
 
     #[test]

@@ -65,6 +65,10 @@ pub fn deployment(workload: &Workload, digest: &str, replicas: Option<i32>, port
     // No message waits during a rollout: a new pod is ready before an old one goes.
     let rolling =
         RollingUpdateDeployment { max_surge: Some(IntOrString::Int(1)), max_unavailable: Some(IntOrString::Int(0)) };
+    let mut template = workload.template.merge_over(pod(workload, digest, ports));
+    if let Some(spec) = &mut template.spec {
+        agent::leave_lost_nodes(spec);
+    }
     Deployment {
         metadata: workload.owner.child_meta(),
         spec: Some(DeploymentSpec {
@@ -75,7 +79,7 @@ pub fn deployment(workload: &Workload, digest: &str, replicas: Option<i32>, port
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(rolling),
             }),
-            template: workload.template.merge_over(pod(workload, digest, ports)),
+            template,
             ..DeploymentSpec::default()
         }),
         status: None,

@@ -1,6 +1,6 @@
 //! One load: all topics, a bounded sample of each, at a bounded rate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -18,13 +18,15 @@ use crate::worker_config::models::{Format, Model};
 use crate::worker_config::report::ReportedError;
 use crate::worker_config::{ConnectionConfig, Identity};
 
-/// Shortest time between two requests: 50 a second.
-const GAP: Duration = Duration::from_millis(20);
+/// Shortest time between two requests to brokers, whichever they are: 50 a second.
+const BROKER_GAP: Duration = Duration::from_millis(20);
+/// Shortest time between two questions to the name servers, which have the answer in memory: 200 a second.
+const NAME_SERVER_GAP: Duration = Duration::from_millis(5);
 /// Topics looked at at the same time.
 const PARALLEL: usize = 8;
 /// Pulls of one topic, while there is time for all.
 const MAX_PULLS: usize = 8;
-/// Requests for which there is time in one load: five minutes of them.
+/// Requests to brokers for which there is time in one load: five minutes of them.
 const REQUESTS: usize = 15_000;
 /// Messages that a pull may bring.
 const PULL_MESSAGES: i64 = 32;
@@ -89,8 +91,9 @@ async fn load_with(
     let topics = topics(admin, connection).await?;
     let known: HashMap<&str, &Entry> = before.models.iter().map(|entry| (entry.model.topic.as_str(), entry)).collect();
     let total = u32::try_from(topics.len()).unwrap_or(u32::MAX);
-    let (done, pace) = (AtomicU32::new(0), Pace::default());
-    let load = Load { admin, pace: &pace, usage: connection.usage, sample, pulls: pulls(topics.len()) };
+    let done = AtomicU32::new(0);
+    let (brokers, name_servers) = (Pace::new(BROKER_GAP), Pace::new(NAME_SERVER_GAP));
+    let load = Load { admin, brokers, name_servers, usage: connection.usage, sample, pulls: pulls(topics.len()) };
     let look_at = async |topic: String| {
         let known = known.get(topic.as_str()).copied();
         let entry = load.topic(topic, known).await;
@@ -119,23 +122,28 @@ fn pulls(topics: usize) -> usize {
 }
 
 /// Keeps requests apart.
-#[derive(Default)]
 struct Pace {
+    gap: Duration,
     next: Mutex<Option<Instant>>,
 }
 
 impl Pace {
+    fn new(gap: Duration) -> Self {
+        Self { gap, next: Mutex::new(None) }
+    }
+
     async fn turn(&self) {
         let mut next = self.next.lock().await;
         let at = next.unwrap_or_else(Instant::now);
         sleep_until(at).await;
-        *next = Some(Instant::now().max(at) + GAP);
+        *next = Some(Instant::now().max(at) + self.gap);
     }
 }
 
 struct Load<'a> {
     admin: &'a Admin,
-    pace: &'a Pace,
+    brokers: Pace,
+    name_servers: Pace,
     usage: Usage,
     sample: u32,
     pulls: usize,
@@ -162,7 +170,7 @@ impl Load<'_> {
     }
 
     async fn look_at(&self, entry: &mut Entry, known: Option<&Entry>) -> Result<()> {
-        self.pace.turn().await;
+        self.name_servers.turn().await;
         let queues = self.admin.queues(&entry.model.topic).await?.0;
         entry.model.queues = u32::try_from(queues.len()).unwrap_or(u32::MAX);
         if self.usage == Usage::Target {
@@ -184,14 +192,17 @@ impl Load<'_> {
 
     /// Where the queues begin and end: one question for all queues of a broker, or, where that takes more rights, one each.
     async fn stats(&self, topic: &str, queues: &[crate::rocketmq::Queue]) -> Result<Vec<QueueStats>> {
-        self.pace.turn().await;
+        let brokers: BTreeSet<&str> = queues.iter().map(|queue| queue.broker_name.as_str()).collect();
+        for _ in &brokers {
+            self.brokers.turn().await;
+        }
         match self.admin.topic_stats(topic).await {
             Err(error) if error.kind() == ErrorKind::AccessDenied => {}
             answer => return answer,
         }
         let mut stats = Vec::new();
         for queue in queues.iter().take(MAX_PULLS) {
-            self.pace.turn().await;
+            self.brokers.turn().await;
             let max_offset = self.admin.max_offset(queue).await?;
             stats.push(QueueStats { queue: queue.clone(), min_offset: 0, max_offset, last_update_millis: 0 });
         }
@@ -209,7 +220,7 @@ impl Load<'_> {
             let left = i64::try_from(stats.len() - at).unwrap_or(1);
             let share = (wanted / left + i64::from(wanted % left > 0)).clamp(1, PULL_MESSAGES);
             let from = (queue.max_offset - share).max(queue.min_offset);
-            self.pace.turn().await;
+            self.brokers.turn().await;
             let count = u32::try_from(share).unwrap_or(1);
             let peek = self.admin.peek(&queue.queue, TOOLS_GROUP, from, count).await?;
             for message in &peek.messages {
@@ -242,8 +253,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_than_fifty_requests_a_second() {
-        let (pace, started) = (Pace::default(), Instant::now());
+    async fn brokers_get_no_more_than_fifty_requests_a_second() {
+        let (pace, started) = (Pace::new(BROKER_GAP), Instant::now());
         for _ in 0..101 {
             pace.turn().await;
         }
