@@ -41,7 +41,7 @@ def topics(path):
 def send_message(number, opaque):
     """A request SEND_MESSAGE_V2; the names of its fields are those of SendMessageRequestHeaderV2."""
     body = json.dumps({"id": opaque, "buyer": {"name": f"buyer {opaque}", "city": "x" * 20}, "lines": [{"sku": "a", "count": 2}], "note": "n" * 300}).encode()
-    fields = {"a": NAME, "b": topic(number), "c": "TBW102", "d": "4", "e": str(opaque % QUEUES), "f": "0", "g": str(int(time.time() * 1000)),
+    fields = {"a": NAME, "b": topic(number), "c": "TBW102", "d": "4", "e": str(number % QUEUES), "f": "0", "g": str(int(time.time() * 1000)),
               "h": "0", "i": "", "j": "0", "k": "false", "l": "0", "m": "false"}
     header = json.dumps({"code": 310, "language": "JAVA", "version": 407, "opaque": opaque, "flag": 0, "serializeTypeCurrentRPC": "JSON", "extFields": fields}).encode()
     return struct.pack(">II", 4 + len(header) + len(body), len(header)) + header + body
@@ -62,7 +62,33 @@ def messages():
                 answer = json.loads(payload[4:4 + (struct.unpack(">I", payload[:4])[0] & 0xFFFFFF)])
                 if answer["code"] != 0:
                     raise SystemExit(f"error: the broker answered {answer['code']}: {answer.get('remark')}")
-    print(f"{len(wanted)} messages in {TOPICS} topics")
+    print(f"{len(wanted)} messages in {TOPICS} topics", flush=True)
+    began = time.monotonic()
+    while not is_readable(TOPICS - 1):  # the broker makes a file of each queue before its messages can be read
+        if time.monotonic() - began > 900:
+            raise SystemExit("error: the last topic cannot be read after 900 s")
+        time.sleep(2)
+    print(f"readable {time.monotonic() - began:.0f} s later")
+
+
+def exchange(code, fields):
+    """One request to the broker on a connection of its own; the answer's header, or none within 5 s."""
+    header = json.dumps({"code": code, "language": "JAVA", "version": 407, "opaque": 1, "flag": 0, "serializeTypeCurrentRPC": "JSON", "extFields": fields}).encode()
+    host, port = os.environ["BROKER"].rsplit(":", 1)
+    try:
+        with socket.create_connection((host, int(port)), timeout=5) as connection:
+            connection.sendall(struct.pack(">II", 4 + len(header), len(header)) + header)
+            stream = connection.makefile("rb")
+            length, header_length = struct.unpack(">II", stream.read(8))
+            return json.loads(stream.read(length - 4)[:header_length & 0xFFFFFF])
+    except OSError:
+        return {}
+
+
+def is_readable(number):
+    """Whether the broker's GET_MAX_OFFSET has all messages of the topic."""
+    answer = exchange(30, {"topic": topic(number), "queueId": str(number % QUEUES)})
+    return answer.get("extFields", {}).get("offset") == str(MESSAGES)
 
 
 class Worker:

@@ -111,6 +111,31 @@ pub async fn both_ways_acl(world: &World) -> Outcome {
     expect(stored == u64::from(MESSAGES) + 3, || format!("{stored} messages are stored, not {}", MESSAGES + 3))
 }
 
+/// The sample of a gRPC app, with a caller that speaks gRPC as well.
+pub async fn both_ways_grpc(world: &World) -> Outcome {
+    let topic = world.plain.create_topic("refunds").await?;
+    let mut manifests = world.samples("binding_grpc.yaml")?;
+    let sample = manifests.first_mut().ok_or("binding_grpc.yaml is empty")?;
+    *field(sample, "/spec/nameServer")? = json!(world.plain.name_server());
+    *field(sample, "/spec/topics")? = json!([topic]);
+    *field(sample, "/spec/app/service")? = json!({"name": "app", "port": 8080});
+    sample["spec"]["delivery"]["startFrom"] = json!({"position": "First"});
+    manifests.push(json!({
+        "apiVersion": "connector.rocketmq.dev/v1alpha1", "kind": "RocketMQBinding", "metadata": {"name": "refund"},
+        "spec": {"direction": "Output", "nameServer": world.plain.name_server(), "topics": [topic]},
+    }));
+    world.apply(&manifests).await?;
+    world.settled("refund").await?;
+    world.settled("refunds").await?;
+    let said = world.probe(&["invoke", "refund-binding:50001", "refund", "1", &MESSAGES.to_string()]).await?;
+    world.show(&format!("InvokeBinding over gRPC: {}", said.trim()));
+    world.all_received("/grpc/refunds", MESSAGES).await?;
+    let unknown = world.probe(&["invoke", "refund-binding:50001", "nobody", "1", "1"]).await;
+    let refusal = unknown.err().map(|failure| failure.to_string()).unwrap_or_default();
+    expect(refusal.contains("grpc-status"), || format!("an unknown binding was not refused: {refusal:?}"))?;
+    world.kubectl(&["delete", "rmqbind/refund", "rmqbind/refunds"]).await.map(|_| ())
+}
+
 /// The messages are in RocketMQ, reached the app, and are counted in the status.
 async fn moved(world: &World, broker: &Broker, binding: &str, topic: &str, path: &str) -> Outcome {
     world.all_received(path, MESSAGES).await?;

@@ -64,6 +64,7 @@ async fn start_app(world: &World) -> Outcome {
         "name": "app",
         "image": world.probe_image,
         "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": "GRPC_BINDINGS", "value": "refunds"}],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
         "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": true,
             "seccompProfile": {"type": "RuntimeDefault"}},

@@ -58,6 +58,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("a connection reports its test", flow::connection_reports_its_test),
     scenario!("messages both ways, RocketMQ 5.4.0", flow::both_ways_plain),
     scenario!("messages both ways, RocketMQ 4.9.7 with ACL", flow::both_ways_acl),
+    scenario!("messages both ways over gRPC, RocketMQ 5.4.0", flow::both_ways_grpc),
     scenario!("models and heartbeat of connections, 5.4.0 and 4.9.7", connections::models_and_heartbeat),
     scenario!("agents place the workers", connections::agents),
     scenario!("the node of a worker is lost", lost_node::is_lost),

@@ -75,7 +75,7 @@ install_images() {
     image pause -t "$PAUSE_IMAGE" -e /pause -u 65535:65535 "$CACHE/pause:/pause"
   fi
   [ -f "$IMAGES/coredns.tar" ] || image coredns -t "$COREDNS_IMAGE" -e /coredns "$BIN/coredns:/coredns"
-  if [ ! "$IMAGES/probe.tar" -nt "$HERE/images/probe/main.go" ]; then
+  if [ ! -f "$IMAGES/probe.tar" ] || [ -n "$(find "$HERE/images/probe" -newer "$IMAGES/probe.tar")" ]; then
     go_build "$HERE/images/probe" "$BIN/probe"
     image probe -t "$PROBE_IMAGE" -e /probe -u 65532:65532 -p 8080/tcp "$BIN/probe:/probe"
   fi

@@ -26,7 +26,7 @@ ETCD_PEER_PORT=12380
 IMAGE_PREFIX=rocketmq-connector-test.local    # images that are never pulled
 PAUSE_IMAGE=$IMAGE_PREFIX/pause:1
 COREDNS_IMAGE=$IMAGE_PREFIX/coredns:$COREDNS_VERSION
-PROBE_IMAGE=$IMAGE_PREFIX/probe:1
+PROBE_IMAGE=$IMAGE_PREFIX/probe:2
 
 # apt: Debian's containerd 1.6, no build (kubelet 1.36 is the last that accepts it). go: containerd 2.x built from source.
 CONTAINERD=${CONTAINERD:-apt}

@@ -1,4 +1,7 @@
-//! One load: all topics, a bounded sample of each, at a bounded rate.
+//! One load: all topics, a bounded sample of each, at a bounded rate and in a bounded time.
+//!
+//! First the ends of all queues, then the samples, beginning with the topics that were written last. When the time is over, the
+//! topics that are left have a model without a sample, and the next load begins at once with them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +15,7 @@ use super::super::super::config;
 use super::super::super::error::{Error, rocketmq_report};
 use super::infer::Sample;
 use crate::rocketmq::admin::{QueueStats, TOOLS_GROUP, is_system_topic};
-use crate::rocketmq::{Admin, Client, ErrorKind, Result};
+use crate::rocketmq::{Admin, Client, Error as RocketMqError, ErrorKind, Result};
 use crate::worker_config::connection::Usage;
 use crate::worker_config::models::{Format, Model};
 use crate::worker_config::report::ReportedError;
@@ -26,8 +29,12 @@ const NAME_SERVER_GAP: Duration = Duration::from_millis(5);
 const PARALLEL: usize = 8;
 /// Pulls of one topic, while there is time for all.
 const MAX_PULLS: usize = 8;
-/// Requests to brokers for which there is time in one load: five minutes of them.
-const REQUESTS: usize = 15_000;
+/// Time after which a load begins no further sample: with what is under way it takes five minutes.
+const TIME: Duration = Duration::from_secs(290);
+/// Time for samples in any case, so that loads of any number of topics come to an end.
+const SAMPLE_TIME: Duration = Duration::from_secs(90);
+/// Requests to brokers for which there is time in one load.
+const REQUESTS: usize = 14_500;
 /// Messages that a pull may bring.
 const PULL_MESSAGES: i64 = 32;
 /// Sampled bytes of one topic after which no further pull is made.
@@ -38,6 +45,8 @@ const TOPIC_BYTES: usize = 1024 * 1024;
 pub struct Loaded {
     /// Models by topic.
     pub models: Vec<Entry>,
+    /// Topics for whose sample there was no time.
+    pub left: usize,
 }
 
 /// A model, and where its topic ended when it was looked at: a topic without news is not sampled again.
@@ -45,11 +54,14 @@ pub struct Loaded {
 pub struct Entry {
     /// The model.
     pub model: Model,
-    /// Sum of the ends of its queues.
+    /// Sum of the ends of its queues; [`UNKNOWN`] when it must be looked at again.
     pub end: i64,
 }
 
-/// Loads all models once.
+/// The end of a topic that failed or was not sampled.
+const UNKNOWN: i64 = -1;
+
+/// Loads all models once, however long that takes.
 ///
 /// # Errors
 /// The cluster cannot be asked for its topics.
@@ -59,10 +71,15 @@ pub async fn load_once(
     sample: u32,
     progress: &watch::Sender<(u32, u32)>,
 ) -> std::result::Result<Loaded, ReportedError> {
-    load(connection, identity, sample, &Loaded::default(), progress).await
+    let mut loaded = load(connection, identity, sample, &Loaded::default(), progress).await?;
+    while loaded.left > 0 {
+        loaded = load(connection, identity, sample, &loaded, progress).await?;
+    }
+    Ok(loaded)
 }
 
-/// Loads all models; those of `before` are taken over where nothing was stored meanwhile.
+/// Loads all models; those of `before` are taken over where nothing was stored meanwhile, or without a question if `before` had
+/// no time for all and this load goes on with the others.
 ///
 /// # Errors
 /// The cluster cannot be asked for its topics.
@@ -84,24 +101,49 @@ pub async fn load(
 async fn load_with(
     admin: &Admin,
     connection: &ConnectionConfig,
-    sample: u32,
+    sample_size: u32,
     before: &Loaded,
     progress: &watch::Sender<(u32, u32)>,
 ) -> Result<Loaded> {
     let topics = topics(admin, connection).await?;
     let known: HashMap<&str, &Entry> = before.models.iter().map(|entry| (entry.model.topic.as_str(), entry)).collect();
     let total = u32::try_from(topics.len()).unwrap_or(u32::MAX);
-    let done = AtomicU32::new(0);
-    let (brokers, name_servers) = (Pace::new(BROKER_GAP), Pace::new(NAME_SERVER_GAP));
-    let load = Load { admin, brokers, name_servers, usage: connection.usage, sample, pulls: pulls(topics.len()) };
-    let look_at = async |topic: String| {
-        let known = known.get(topic.as_str()).copied();
-        let entry = load.topic(topic, known).await;
-        progress.send_replace((done.fetch_add(1, Ordering::Relaxed) + 1, total));
-        entry
+    let load = Load {
+        admin,
+        brokers: Pace::new(BROKER_GAP),
+        name_servers: Pace::new(NAME_SERVER_GAP),
+        usage: connection.usage,
+        sample: sample_size,
+        pulls: pulls(topics.len()),
+        goes_on: before.left > 0,
     };
-    let entries = stream::iter(topics).map(|topic| look_at(topic).boxed());
-    Ok(Loaded { models: entries.buffered(PARALLEL).collect().await })
+    let started = Instant::now();
+    let done = AtomicU32::new(0);
+    let step = || progress.send_replace((done.fetch_add(1, Ordering::Relaxed) + 1, total));
+    let look_at = async |topic: String| {
+        let looked_at = load.topic(&topic, known.get(topic.as_str()).copied()).await;
+        if looked_at.unsampled.is_empty() {
+            step();
+        }
+        looked_at
+    };
+    let looked_at = stream::iter(topics).map(|topic| look_at(topic).boxed());
+    let mut topics: Vec<LookedAt> = looked_at.buffered(PARALLEL).collect().await;
+    topics.sort_by_key(|topic| std::cmp::Reverse(topic.written_at()));
+    let until = (started + TIME).max(Instant::now() + SAMPLE_TIME);
+    let sample = async |mut topic: LookedAt| {
+        if !topic.unsampled.is_empty() && Instant::now() < until {
+            load.sample(&mut topic).await;
+            step();
+        }
+        topic
+    };
+    let sampled = stream::iter(topics).map(|topic| sample(topic).boxed());
+    let topics: Vec<LookedAt> = sampled.buffered(PARALLEL).collect().await;
+    let left = topics.iter().filter(|topic| !topic.unsampled.is_empty()).count();
+    let mut models: Vec<Entry> = topics.into_iter().map(|topic| topic.entry).collect();
+    models.sort_by(|a, b| a.model.topic.cmp(&b.model.topic));
+    Ok(Loaded { models, left })
 }
 
 /// The topics that the connection names, or all; never system topics or the heartbeat's.
@@ -147,12 +189,39 @@ struct Load<'a> {
     usage: Usage,
     sample: u32,
     pulls: usize,
+    /// Only what the load before had no time for is looked at.
+    goes_on: bool,
+}
+
+/// A topic between the two parts of a load.
+struct LookedAt {
+    entry: Entry,
+    /// The queues from which its sample is to be taken; empty when it needs none.
+    unsampled: Vec<QueueStats>,
+    /// The end that the sample is up to.
+    end: i64,
+}
+
+impl LookedAt {
+    /// When the topic was written last, in milliseconds since the Unix epoch, as far as that matters.
+    fn written_at(&self) -> i64 {
+        self.unsampled.iter().map(|queue| queue.last_update_millis).max().unwrap_or_default()
+    }
+
+    fn fail(&mut self, error: &RocketMqError) {
+        self.entry.model.error = Some(format!("{error}; {}", error.remedy()));
+        self.entry.end = UNKNOWN;
+        self.unsampled.clear();
+    }
 }
 
 impl Load<'_> {
-    async fn topic(&self, topic: String, known: Option<&Entry>) -> Entry {
+    async fn topic(&self, topic: &str, known: Option<&Entry>) -> LookedAt {
+        if let Some(known) = known.filter(|known| self.goes_on && known.end != UNKNOWN) {
+            return LookedAt { entry: known.clone(), unsampled: Vec::new(), end: UNKNOWN };
+        }
         let model = Model {
-            topic,
+            topic: topic.to_owned(),
             queues: 0,
             messages: 0,
             sampled: 0,
@@ -161,32 +230,42 @@ impl Load<'_> {
             fields: Vec::new(),
             error: None,
         };
-        let mut entry = Entry { model, end: -1 };
-        if let Err(error) = self.look_at(&mut entry, known).await {
-            entry.model.error = Some(format!("{error}; {}", error.remedy()));
-            entry.end = -1;
+        let mut looked_at = LookedAt { entry: Entry { model, end: UNKNOWN }, unsampled: Vec::new(), end: UNKNOWN };
+        if let Err(error) = self.look_at(&mut looked_at, known).await {
+            looked_at.fail(&error);
         }
-        entry
+        looked_at
     }
 
-    async fn look_at(&self, entry: &mut Entry, known: Option<&Entry>) -> Result<()> {
+    async fn look_at(&self, looked_at: &mut LookedAt, known: Option<&Entry>) -> Result<()> {
+        let entry = &mut looked_at.entry;
         self.name_servers.turn().await;
         let queues = self.admin.queues(&entry.model.topic).await?.0;
         entry.model.queues = u32::try_from(queues.len()).unwrap_or(u32::MAX);
         if self.usage == Usage::Target {
             return Ok(());
         }
-        let stats = self.stats(&entry.model.topic, &queues).await?;
-        entry.end = stats.iter().map(|queue| queue.max_offset).sum();
+        let mut stats = self.stats(&entry.model.topic, &queues).await?;
+        let end = stats.iter().map(|queue| queue.max_offset).sum();
         let stored = stats.iter().map(|queue| (queue.max_offset - queue.min_offset).max(0)).sum::<i64>();
-        entry.model.messages = u64::try_from(stored).unwrap_or_default();
-        match known.filter(|known| known.end == entry.end && known.model.error.is_none()) {
-            Some(known) => {
-                let (queues, messages) = (entry.model.queues, entry.model.messages);
-                entry.model = Model { queues, messages, ..known.model.clone() };
-            }
-            None => self.sample(&mut entry.model, stats).await?,
+        let messages = u64::try_from(stored).unwrap_or_default();
+        if let Some(known) = known {
+            // what was known of its messages is still the best guess until they are sampled again
+            entry.model = Model { queues: entry.model.queues, error: None, ..known.model.clone() };
         }
+        entry.model.messages = messages;
+        if known.is_some_and(|known| known.end == end) {
+            entry.end = end;
+            return Ok(());
+        }
+        stats.retain(|queue| queue.max_offset > queue.min_offset);
+        stats.sort_by_key(|queue| std::cmp::Reverse(queue.last_update_millis));
+        stats.truncate(self.pulls);
+        if stats.is_empty() {
+            entry.end = end;
+            describe(&mut entry.model, &Sample::default());
+        }
+        (looked_at.unsampled, looked_at.end) = (stats, end);
         Ok(())
     }
 
@@ -209,15 +288,24 @@ impl Load<'_> {
         Ok(stats)
     }
 
-    /// Reads the newest messages, spread over the queues that were written last.
-    async fn sample(&self, model: &mut Model, mut stats: Vec<QueueStats>) -> Result<()> {
-        stats.retain(|queue| queue.max_offset > queue.min_offset);
-        stats.sort_by_key(|queue| std::cmp::Reverse(queue.last_update_millis));
-        stats.truncate(self.pulls);
+    /// Takes a topic's sample.
+    async fn sample(&self, topic: &mut LookedAt) {
+        match self.read(&topic.unsampled).await {
+            Ok(sample) => {
+                describe(&mut topic.entry.model, &sample);
+                topic.entry.end = topic.end;
+                topic.unsampled.clear();
+            }
+            Err(error) => topic.fail(&error),
+        }
+    }
+
+    /// Reads the newest messages, spread over these queues.
+    async fn read(&self, queues: &[QueueStats]) -> Result<Sample> {
         let mut sample = Sample::default();
         let (mut wanted, mut bytes) = (i64::from(self.sample), 0);
-        for (at, queue) in stats.iter().enumerate() {
-            let left = i64::try_from(stats.len() - at).unwrap_or(1);
+        for (at, queue) in queues.iter().enumerate() {
+            let left = i64::try_from(queues.len() - at).unwrap_or(1);
             let share = (wanted / left + i64::from(wanted % left > 0)).clamp(1, PULL_MESSAGES);
             let from = (queue.max_offset - share).max(queue.min_offset);
             self.brokers.turn().await;
@@ -232,12 +320,15 @@ impl Load<'_> {
                 break;
             }
         }
-        model.sampled = sample.count();
-        model.format = sample.format();
-        model.mixed = sample.mixed();
-        model.fields = sample.fields();
-        Ok(())
+        Ok(sample)
     }
+}
+
+fn describe(model: &mut Model, sample: &Sample) {
+    model.sampled = sample.count();
+    model.format = sample.format();
+    model.mixed = sample.mixed();
+    model.fields = sample.fields();
 }
 
 #[cfg(test)]

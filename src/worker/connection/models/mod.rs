@@ -104,7 +104,13 @@ impl Keeper {
 
     fn keep(&mut self, loaded: Loaded) -> Duration {
         let now = jiff::Timestamp::now();
-        let next = next_load(now, loaded.models.len(), &self.models);
+        let next = match loaded.left {
+            0 => next_load(now, loaded.models.len(), &self.models),
+            left => {
+                tracing::info!(left, "topics are left without a sample; the next load goes on with them");
+                now
+            }
+        };
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let difference = self.store.replace(loaded);
         self.report = ModelsReport {

@@ -161,6 +161,7 @@ mod tests {
         let store = Store::default();
         let load = |entries: &[(&str, &str)]| Loaded {
             models: entries.iter().map(|(topic, body)| entry(topic, body)).collect(),
+            left: 0,
         };
         let first = store.replace(load(&[("a", r#"{"x": 1}"#), ("b", r#"{"x": 1}"#)]));
         assert_eq!(first, Difference { added: 2, removed: 0, changed: 0 });
@@ -178,7 +179,7 @@ mod tests {
         let body = format!("{{{}}}", (0..20).map(|n| format!("\"field{n}\": {n}")).collect::<Vec<_>>().join(","));
         let mut models: Vec<_> = (0..10_000).map(|n| entry(&format!("topic-{n:05}"), &body)).collect();
         models.sort_by(|a, b| a.model.topic.cmp(&b.model.topic));
-        store.replace(Loaded { models });
+        store.replace(Loaded { models, left: 0 });
         let started = Instant::now();
         let first = store.page("", PAGE_BYTES);
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());

@@ -4,6 +4,8 @@
 //	probe get URL
 //	probe send [-token T] [-template JSON] [-pause 20ms] [-patience 1m] URL FIRST LAST
 //	          posts the template for each number, its %d replaced by it, again and again until it is accepted
+//	probe invoke [-token T] HOST:PORT BINDING FIRST LAST
+//	          calls Dapr's InvokeBinding over gRPC for each number
 //
 //	GET  /healthz            ok
 //	GET  /env                the environment
@@ -13,6 +15,8 @@
 //	POST /any/path           records the body, answers 200 (or the number in ?status=) after ?delay=
 //	GET  /received[?path=P]  the recorded bodies, one a line
 //	OPTIONS /any/path        200: how a binding runtime asks whether the application wants a binding
+//
+// The same port speaks gRPC: Dapr's AppCallback, see grpc.go.
 package main
 
 import (
@@ -63,11 +67,15 @@ func (r *recorder) record(w http.ResponseWriter, q *http.Request) {
 			return
 		}
 	}
-	r.mutex.Lock()
-	r.deliveries = append(r.deliveries, delivery{q.URL.Path, string(body)})
-	r.mutex.Unlock()
+	r.add(delivery{q.URL.Path, string(body)})
 	time.Sleep(delay)
 	w.WriteHeader(status)
+}
+
+func (r *recorder) add(d delivery) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.deliveries = append(r.deliveries, d)
 }
 
 func (r *recorder) show(w http.ResponseWriter, q *http.Request) {
@@ -222,6 +230,7 @@ func handlers() *http.ServeMux {
 	}))
 	mux.HandleFunc("GET /received", received.show)
 	mux.HandleFunc("POST /", received.record)
+	appCallback(mux, received)
 	mux.HandleFunc("OPTIONS /", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
 		host, _ := os.Hostname()
@@ -243,11 +252,17 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 2 && os.Args[1] == "invoke" {
+		if err := invoke(os.Args[2:]); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	address := ":8080"
 	if wanted := os.Getenv("ADDRESS"); wanted != "" {
 		address = wanted
 	}
-	server := &http.Server{Addr: address, Handler: handlers()}
+	server := &http.Server{Addr: address, Handler: handlers(), Protocols: plainHTTP2()}
 	go func() {
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
