@@ -4,7 +4,7 @@
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY src ./src
 # Static glibc: the final image has neither a libc nor a shell. An explicit --target keeps crt-static away from
 # procedural macros, which are shared libraries.

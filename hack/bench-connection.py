@@ -122,6 +122,15 @@ def config(role):
     return {"version": 1, "identity": identity, "admin": {"host": "127.0.0.1", "port": 18098}, "role": {"connection": role}}
 
 
+def all_models(worker):
+    """The models, part by part."""
+    after = ""
+    while after is not None:
+        page = json.loads(worker.get(f"/models?after={after}&maxBytes=4000000"))
+        yield from page["models"]
+        after = page.get("next")
+
+
 def milliseconds(action, times=200):
     """Median and 99th percentile of an action's duration."""
     measured = []
@@ -137,43 +146,42 @@ def many_topics():
     """One worker loads the models of all topics, twice."""
     models = {"intervalSeconds": 3600, "threshold": 10000, "dailyAt": "02:00", "timeZone": "UTC", "sampleSize": 100}
     role = {"cluster": {"nameServers": [os.environ["NAME_SERVER"]]}, "usage": "SourceAndTarget", "testIntervalSeconds": 3600, "models": models}
-    worker, shown = Worker("many-topics", config(role)), []
-    loads = []
+    worker, shown, began = Worker("many-topics", config(role)), set(), time.monotonic()
 
-    def load(number):
-        before = worker.report().get("models", {}).get("loadedAtMillis")
-        began = time.monotonic()
+    def loaded(is_done):
+        """Waits until a report of the models fits; notes what is said about progress meanwhile."""
         while True:
             report = worker.report().get("models", {})
             if report.get("progress"):
-                shown.append(report["progress"])
-            if report.get("loadedAtMillis") and report["loadedAtMillis"] != before and not report.get("progress"):
-                loads.append(report)
-                return
-            if time.monotonic() - began > 900 or worker.process.poll() is not None:
-                raise SystemExit(f"error: load {number} is not done after 900 s: {report}")
-            time.sleep(1)
+                shown.add(tuple(report["progress"]))
+            if is_done(report):
+                return report
+            if time.monotonic() - began > 1800 or worker.process.poll() is not None:
+                raise SystemExit(f"error: a load is not done: {report}")
+            time.sleep(0.5)
 
+    is_idle = lambda report: report.get("loadedAtMillis") and not report.get("progress") and report["nextAtMillis"] > report["loadedAtMillis"] + 60_000
     try:
-        load(1)
+        first = loaded(lambda report: report.get("loadedAtMillis"))
+        sampled = sum(model["sampled"] > 0 for model in all_models(worker))
+        done, all_seconds = loaded(is_idle), time.monotonic() - began
+        all_sampled = sum(model["sampled"] > 0 for model in all_models(worker))
         peak = measure.peak_memory(worker.process.pid)
         worker.get("/status?loadModels=again")
-        time.sleep(1)
-        load(2)
+        again = loaded(lambda report: is_idle(report) and report["loadedAtMillis"] != done["loadedAtMillis"])
         status, page, one = milliseconds(lambda: worker.get("/status")), milliseconds(lambda: worker.get("/models"), 50), milliseconds(lambda: worker.get(f"/models/{topic(1)}"))
         time.sleep(5)
         resident = measure.memory(worker.process.pid)
     finally:
         worker.stop()
-    first, again = loads
-    sampled = json.loads(json.dumps(first))["count"]
     seconds = first["durationMillis"] / 1000
     verdict = lambda good: "yes" if good else "**no**"
     return f"""One worker, {TOPICS:,} topics of {QUEUES} queues with {MESSAGES} messages each, all read for the first time:
 
 | | | asked |
 |---|---|---|
-| first load | {seconds:.0f} s for {sampled:,} models ({first["failed"]} failed), {len(set(map(tuple, shown)))} reports of progress | 300 s: {verdict(seconds <= 300)} |
+| first load | {seconds:.0f} s for {first["count"]:,} models ({first["failed"]} failed), {sampled:,} of them with a sample; {len(shown)} reports of progress | 300 s: {verdict(seconds <= 300)} |
+| all with a sample, by the load that follows at once | {all_seconds:.0f} s after the start: {all_sampled:,} | |
 | load again, nothing new | {again["durationMillis"] / 1000:.0f} s ({again["changed"]} changed) | |
 | most memory of the process | {peak:.1f} MiB | 64 MiB: {verdict(peak <= 64)} |
 | memory afterwards | {resident:.1f} MiB | |

@@ -12,7 +12,8 @@
 # Environment:
 #   ROCKETMQ_CONNECTOR_CACHE      where servers are built and run (default ~/.cache/rocketmq-connector)
 #   USE_EXISTING_CLUSTER=true     apiserver and e2e use the current kubeconfig; e2e also needs E2E_IMAGE and E2E_PROBE_IMAGE,
-#                                 which that cluster can pull, and E2E_BROKER_ADDRESS, where its pods reach this machine
+#                                 which that cluster can pull, and E2E_BROKER_ADDRESS, where its pods reach this machine's
+#                                 brokers and databases
 #   KEEP_SERVERS=1                stop nothing at the end
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/rocketmq/settings.sh"
@@ -60,7 +61,8 @@ begin_install() {
   mkdir -p "$CACHE"
   local commands=()
   if needs conformance || needs e2e; then commands+=("$CLUSTER_SCRIPTS/rocketmq/install.sh"); fi
-  if needs conformance; then commands+=("$CLUSTER_SCRIPTS/databases/install.sh" "$REPOSITORY/tests/dapr_sdk/install.sh"); fi
+  if needs conformance || needs e2e; then commands+=("$CLUSTER_SCRIPTS/databases/install.sh"); fi
+  if needs conformance; then commands+=("$REPOSITORY/tests/dapr_sdk/install.sh"); fi
   if own_cluster; then
     if needs apiserver || needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh control-plane"); fi
     if needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh" "$CLUSTER_SCRIPTS/kubernetes/image-build.sh base"); fi
@@ -101,12 +103,12 @@ start_brokers() { # conformance|e2e
   export ROCKETMQ_TEST_RUN=$RUN
 }
 
-start_databases() {
+start_databases() { # conformance|e2e [ADDRESS]
   await_install
   local stopped
-  mapfile -t stopped < <("$CLUSTER_SCRIPTS/databases/status.sh" stopped)
+  mapfile -t stopped < <(SET=$1 "$CLUSTER_SCRIPTS/databases/status.sh" stopped)
   STARTED_DATABASES+=("${stopped[@]}")
-  "$CLUSTER_SCRIPTS/databases/up.sh"
+  SET=$1 BIND_ADDRESS=${2:-127.0.0.1} "$CLUSTER_SCRIPTS/databases/up.sh"
   DATABASES_TEST_RUN=$("$CLUSTER_SCRIPTS/databases/status.sh" folder)
   export DATABASES_TEST_RUN
 }
@@ -160,7 +162,7 @@ run_conformance() {
     step "e2e runs beside this; its log is $E2E_LOG"
   fi
   start_brokers conformance
-  start_databases
+  start_databases conformance
   test_feature broker-tests
 }
 
@@ -176,6 +178,7 @@ begin_e2e() {
     [ -n "${E2E_BROKER_ADDRESS:-}" ] || die "E2E_BROKER_ADDRESS is not set; give the address at which pods reach this machine"
   fi
   start_brokers e2e
+  start_databases e2e "${E2E_BROKER_ADDRESS:-$NODE_ADDRESS}"
   set -m # a process group of its own
   e2e_tests > "$E2E_LOG" 2>&1 < /dev/null &
   E2E_PID=$!

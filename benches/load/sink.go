@@ -12,9 +12,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // A counter notes when the first and the last message came.
@@ -121,31 +118,4 @@ func answer(connection net.Conn, c *counter) {
 			return
 		}
 	}
-}
-
-// serveGRPC is Dapr's AppCallback: one input binding, every event taken.
-func serveGRPC(o options, c *counter) {
-	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", o.grpc))
-	if err != nil {
-		fail("listen: %v", err)
-	}
-	// ListInputBindingsResponse: bindings = 1.
-	bindings := protowire.AppendTag(nil, 1, protowire.BytesType)
-	bindings = protowire.AppendString(bindings, o.binding)
-	handle := func(_ any, stream grpc.ServerStream) error {
-		method, _ := grpc.MethodFromServerStream(stream)
-		var request, answer []byte
-		if err := stream.RecvMsg(&request); err != nil {
-			return err
-		}
-		switch {
-		case strings.HasSuffix(method, "/OnBindingEvent"):
-			c.take()
-		case strings.HasSuffix(method, "/ListInputBindings"):
-			answer = bindings
-		}
-		return stream.SendMsg(&answer)
-	}
-	server := grpc.NewServer(grpc.ForceServerCodec(raw{}), grpc.UnknownServiceHandler(handle))
-	fail("%v", server.Serve(listener))
 }

@@ -8,6 +8,7 @@
 //! | `KUBECONFIG` | the cluster; `kubectl` and `helm` are on the path |
 //! | `E2E_IMAGE`, `E2E_PROBE_IMAGE` | images that the cluster has or can pull |
 //! | `ROCKETMQ_TEST_RUN` | folder of the brokers `e2e-5.4.0` and `e2e-4.9.7` |
+//! | `DATABASES_TEST_RUN` | folder of the databases `e2e-postgres` and `e2e-mariadb` |
 //! | `E2E_AUDIT_LOG` | the API server's audit log; without it the requests are not compared with the role |
 //! | `E2E_SCOPE=namespace` | the operator watches the tests' namespace only: for a cluster that others use |
 
@@ -18,6 +19,7 @@ mod flow;
 mod install;
 mod lifecycle;
 mod lost_node;
+mod pipelines;
 mod rbac;
 mod rollout;
 mod secrets;
@@ -65,6 +67,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("a wrong secret is explained, then fixed", secrets::wrong_secret),
     scenario!("a missing secret is explained, then created", secrets::missing_secret),
     scenario!("a sync moves messages from 5.4.0 to 4.9.7 with ACL", sync::mirror),
+    scenario!("pipelines between RocketMQ, databases and HTTP", pipelines::samples),
     scenario!("names of 253 characters work", lifecycle::longest_names),
     scenario!("kubectl get rocketmq prints all kinds", lifecycle::get_prints_all_kinds),
     scenario!("a changed spec rolls without loss", rollout::changed_spec),

@@ -7,9 +7,14 @@ RUN=${DATABASES_TEST_RUN:-$CACHE/run/databases}
 CERTIFICATES=${CERTIFICATES:-$CACHE/rocketmq/certificates}
 POSTGRES_BIN=/usr/lib/postgresql/$POSTGRES_VERSION/bin
 
-# The instances of the tests, on fixed ports: INSTANCE KIND PORT.
-INSTANCES="postgres postgres 15432
-mariadb mariadb 13306"
+# The instances of the tests, on fixed ports: INSTANCE KIND PORT. Those of e2e are reached by pods: see BIND_ADDRESS of up.sh.
+case ${SET:=conformance} in
+  conformance) INSTANCES="postgres postgres 15432
+mariadb mariadb 13306" ;;
+  e2e) INSTANCES="e2e-postgres postgres 21432
+e2e-mariadb mariadb 21306" ;;
+  *) die "SET \"$SET\" is not known; use conformance or e2e" ;;
+esac
 
 # An administrator, who may also replicate, and an application's user, who owns the database.
 DATABASE=connector

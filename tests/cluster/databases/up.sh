@@ -3,6 +3,7 @@
 #   up.sh                                        the instances of settings.sh; those that run are left alone
 #   up.sh postgres|mariadb INSTANCE PORT         one of your own, anew: what ran under its name is stopped first
 # Environment:
+#   SET=conformance|e2e      which instances of settings.sh
 #   BIND_ADDRESS=127.0.0.1   address to listen on
 #   KEEP=1                   keep the data of an instance that is started anew
 #   SETTINGS="a=b c=d"       further settings of the server

@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn many_topics_get_fewer_pulls_each() {
-        let table = [(0, 8), (10, 8), (1_000, 8), (3_000, 4), (7_500, 1), (10_000, 1), (1_000_000, 1)];
+        let table = [(0, 8), (10, 8), (1_000, 8), (1_600, 8), (1_700, 7), (3_000, 3), (10_000, 1), (1_000_000, 1)];
         for (topics, expected) in table {
             assert_eq!(pulls(topics), expected, "{topics}");
         }
