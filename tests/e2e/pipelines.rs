@@ -225,8 +225,11 @@ async fn from_postgres(world: &World, database: &Database) -> Outcome {
     world.condition("RocketMQSync", "shop-changes", "Ready", "True", "").await?;
     stored(world, &topics[0], RECORDS).await?;
     stored(world, &topics[1], RECORDS).await?;
-    let changes =
-        format!("UPDATE {0} SET note = 'changed' WHERE id <= 10; DELETE FROM {0} WHERE id > {1}", tables[0], RECORDS - 5);
+    let changes = format!(
+        "UPDATE {0} SET note = 'changed' WHERE id <= 10; DELETE FROM {0} WHERE id > {1}",
+        tables[0],
+        RECORDS - 5
+    );
     client.batch_execute(&changes).await?;
     stored(world, &topics[0], RECORDS + 15).await
 }
