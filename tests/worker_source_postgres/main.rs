@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
 
 mod changes;
-mod history;
 mod support;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;
@@ -15,7 +14,7 @@ use std::time::Duration;
 use rocketmq_connector::worker_config::report::WorkerState;
 use rocketmq_connector::worker_config::sync::Mode;
 use support::{BROKER, Database, Process, Running, count, read_all};
-use worker_support::{Broker, eventually};
+use worker_support::{Broker, eventually, history};
 
 const ROWS: i64 = 20_000;
 

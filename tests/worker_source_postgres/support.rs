@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
-use rocketmq_connector::rocketmq::{Consumer, ConsumerConfig, ReceivedMessage, StartFrom, Subscription};
+use futures::future::BoxFuture;
 use rocketmq_connector::worker_config::SyncConfig;
 use rocketmq_connector::worker_config::connection::TlsFiles;
 use rocketmq_connector::worker_config::sync::{
     BatchConfig, DatabaseConfig, Ddl, ErrorConfig, Format, Mode, OnExists, OnInvalid, OnMissing, PostgresSourceConfig,
     RocketMqTargetConfig, SourceConfig, TargetConfig, WriteConfig,
 };
-use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
 pub use super::worker_support::sync::{Process, Running};
-use super::worker_support::{Broker, LIMIT, eventually, unique};
+pub use super::worker_support::topic::{change, count, read_all};
+use super::worker_support::{Broker, eventually, unique};
 
 pub const BROKER: &str = "5.4.0-plain";
 
@@ -60,9 +60,13 @@ impl Database {
         self.client = connect(&self.settings).await;
     }
 
-    /// Another session.
-    pub async fn session(&self) -> Client {
-        connect(&self.settings).await
+    /// Another session, which runs transactions.
+    pub async fn session(&self) -> impl FnMut(Vec<String>) -> BoxFuture<'static, ()> + use<> {
+        let client = Arc::new(connect(&self.settings).await);
+        move |statements| {
+            let client = Arc::clone(&client);
+            Box::pin(async move { client.batch_execute(&statements.join(";")).await.unwrap() })
+        }
     }
 
     pub async fn run(&self, statements: &str) {
@@ -161,37 +165,4 @@ pub fn source(config: &mut SyncConfig) -> &mut PostgresSourceConfig {
         SourceConfig::Postgres(source) => source,
         _ => unreachable!("the source of these tests is PostgreSQL"),
     }
-}
-
-/// Messages in a topic.
-pub async fn count(broker: &Broker, topic: &str) -> usize {
-    let client = broker.client();
-    let stats = client.admin().topic_stats(topic).await.unwrap_or_default();
-    client.shutdown().await;
-    stats.iter().map(|queue| queue.max_offset).sum::<i64>() as usize
-}
-
-/// Everything that a topic holds, queue by queue in the order of the offsets.
-pub async fn read_all(broker: &Broker, topic: &str) -> Vec<ReceivedMessage> {
-    let total = count(broker, topic).await;
-    let client = broker.client();
-    let mut config = ConsumerConfig::new(unique("reader"), vec![Subscription::all(topic)]);
-    config.start_from = StartFrom::First;
-    config.max_in_flight_messages = total + 1;
-    let consumer = Consumer::start(&client, config).unwrap();
-    let mut messages = Vec::new();
-    while messages.len() < total {
-        let next = tokio::time::timeout(LIMIT, consumer.recv()).await.unwrap().unwrap();
-        messages.push(next.message().clone());
-        next.ack();
-    }
-    consumer.shutdown(Duration::from_secs(2)).await;
-    client.shutdown().await;
-    messages.sort_by_key(|message| (message.queue_id, message.queue_offset));
-    messages
-}
-
-/// Operation and body of a message.
-pub fn change(message: &ReceivedMessage) -> (String, Value) {
-    (message.properties["mqOp"].clone(), serde_json::from_slice(&message.body).unwrap())
 }

@@ -1,7 +1,9 @@
 //! What the worker tests share: real brokers, workers in this process, and an app that answers as it is told.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod history;
 pub mod sync;
+pub mod topic;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
 //! Where records come from. A source is asked for records again and again, and told how far they are durably at the target.
 
+mod database;
 pub mod postgres;
 pub mod rocketmq;
 
@@ -78,7 +79,7 @@ impl AnySource {
                 RocketMqSource::open(setting, config).await.map(|source| Self::RocketMq(Box::new(source)))
             }
             SourceConfig::Postgres(config) => {
-                PostgresSource::open(setting, config).await.map(|source| Self::Postgres(Box::new(source)))
+                postgres::open(setting, config).await.map(|source| Self::Postgres(Box::new(source)))
             }
             SourceConfig::MySql(_) => Err(reported(
                 "NotImplemented",

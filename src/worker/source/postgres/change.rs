@@ -8,22 +8,24 @@ use serde_json::json;
 
 use super::super::super::error::reported;
 use super::super::super::record::{Fields, Operation, Record};
+use super::super::database::changes::Transaction;
+use super::super::database::definition::Definitions;
+use super::super::database::row::{Cells, Shape};
+use super::super::database::state::Chunk;
 use super::catalog::Table;
 use super::pgoutput::{Change, Old, Relation, Value};
-use super::progress::{Chunk, TableState};
-use super::row::{Cells, Shape};
+use super::progress::TableState;
 use super::run::{Run, Session};
-use super::stream::Transaction;
-use super::value::{is_ordered_here, key_order};
+use super::snapshot::Snapshot;
+use super::value::{is_ordered_here, json_or_null, key_order};
 use super::{Result, Trouble, unexpected};
-use crate::worker_config::sync::Ddl;
 
 /// Turns messages into records.
 pub struct Reader<'a> {
     run: &'a Run,
     session: &'a Session,
-    /// Columns of tables as the log had them last, as JSON.
-    definitions: HashMap<String, String>,
+    /// How tables looked last.
+    definitions: Definitions,
     /// Tables of the log that are read.
     relations: HashMap<u32, Described<'a>>,
     /// Tables whose chunks may have seen what the log tells.
@@ -42,8 +44,8 @@ struct Described<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader of a session.
-    pub fn new(run: &'a Run, session: &'a Session, definitions: HashMap<String, String>) -> Self {
-        let mut inner = run.shared.lock();
+    pub fn new(run: &'a Run, session: &'a Session, definitions: Definitions) -> Self {
+        let mut inner = run.pipe.shared.lock();
         let loaded = session.tables.keys().map(|name| (name.clone(), inner.table(name).clone()));
         let loaded: HashMap<_, _> = loaded.filter(|(_, state)| !state.chunks.is_empty()).collect();
         let load_end = inner.slot.as_ref().and_then(|slot| slot.load_end);
@@ -188,7 +190,7 @@ impl<'a> Reader<'a> {
         }
         let types: Vec<u32> = described.table.key_columns().map(|column| column.type_oid).collect();
         let place = if types.iter().all(|oid| is_ordered_here(*oid)) {
-            let is_before = |chunk: &Chunk| {
+            let is_before = |chunk: &Chunk<Snapshot>| {
                 chunk.upper.as_ref().is_some_and(|upper| key_order(&types, upper, key) == Ordering::Less)
             };
             chunks.partition_point(is_before)
@@ -204,27 +206,9 @@ impl<'a> Reader<'a> {
         let Some(table) = self.session.tables.get(&relation.name) else { return Ok(()) };
         let described = Described { table, shape: self.run.shape(table), relation };
         let columns: Vec<_> =
-            described.relation.columns.iter().map(|column| json!([column.name, column.type_oid])).collect();
-        let definition = json!(columns).to_string();
-        let known = self.definitions.get(&table.name);
-        if known.is_some_and(|known| *known != definition) {
-            let known = known.cloned().unwrap_or_default();
-            match self.run.config.ddl {
-                Ddl::Stop => return Err(changed(&table.name, &difference(&known, &definition))),
-                Ddl::Ignore => tracing::info!(table = table.name, "the definition of a table has changed"),
-                Ddl::Forward => {
-                    let mut cells = Cells::default();
-                    cells.fields.insert("table".to_owned(), json!(table.name));
-                    cells.fields.insert("columns".to_owned(), described.columns());
-                    cells.fields.insert("change".to_owned(), json!(difference(&known, &definition)));
-                    described.push(Operation::Definition, cells, None, transaction, records);
-                }
-            }
-        }
-        if known != Some(&definition) {
-            transaction.definitions.push((table.name.clone(), definition.clone()));
-            self.definitions.insert(table.name.clone(), definition);
-        }
+            described.relation.columns.iter().map(|column| (column.name.clone(), column.type_oid)).collect();
+        let policy = (self.run.config.ddl, "source.postgres.ddl");
+        self.definitions.meet(policy, &described.shape, &columns, || described.columns(), transaction, records)?;
         self.relations.insert(described.relation.oid, described);
         Ok(())
     }
@@ -259,8 +243,11 @@ impl Described<'_> {
                 value => value,
             };
             match value {
-                Value::Null => cells.push(&column.name, column.type_oid, None),
-                Value::Text(text) => cells.push(&column.name, column.type_oid, Some(text_of(text)?)),
+                Value::Null => cells.push(&column.name, serde_json::Value::Null, 0),
+                Value::Text(text) => {
+                    let value = json_or_null(column.type_oid, Some(text_of(text)?));
+                    cells.push(&column.name, value, text.len());
+                }
                 Value::Unchanged => cells.unchanged.push(column.name.clone()),
             }
         }
@@ -275,54 +262,10 @@ impl Described<'_> {
         transaction: &mut Transaction,
         records: &mut Vec<Record>,
     ) {
-        let position = (transaction.offset, transaction.index);
-        records.push(self.shape.record(position, operation, cells, before, transaction.at_millis));
-        transaction.index = transaction.index.saturating_add(1);
+        transaction.push(&self.shape, operation, cells, before, records);
     }
 }
 
 fn text_of(text: &Bytes) -> Result<&str> {
     std::str::from_utf8(text).map_err(|_| unexpected("a value is not UTF-8"))
-}
-
-fn changed(table: &str, difference: &str) -> Trouble {
-    Trouble::Stopped(reported(
-        "DefinitionChanged",
-        format!("the definition of table {table} has changed: {difference}"),
-        "set source.postgres.ddl to Ignore to go on with the new definition, or to Forward to pass such changes on",
-    ))
-}
-
-/// What is new and what is gone, for people.
-fn difference(known: &str, now: &str) -> String {
-    let read = |text: &str| serde_json::from_str::<Vec<(String, u32)>>(text).unwrap_or_default();
-    let (known, now) = (read(known), read(now));
-    let type_in =
-        |columns: &[(String, u32)], name: &str| columns.iter().find(|(other, _)| other == name).map(|(_, oid)| *oid);
-    let mut parts = Vec::new();
-    for (name, oid) in &now {
-        match type_in(&known, name) {
-            None => parts.push(format!("column {name} is new")),
-            Some(before) if before != *oid => parts.push(format!("column {name} has another type")),
-            Some(_) => {}
-        }
-    }
-    let gone = known.iter().filter(|(name, _)| type_in(&now, name).is_none());
-    parts.extend(gone.map(|(name, _)| format!("column {name} is gone")));
-    if parts.is_empty() { "the order of columns is another".to_owned() } else { parts.join(", ") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_changed_definition_is_told_column_by_column() {
-        let known = r#"[["id",20],["a",25],["b",25]]"#;
-        assert_eq!(
-            difference(known, r#"[["id",20],["b",23],["c",25]]"#),
-            "column b has another type, column c is new, column a is gone"
-        );
-        assert_eq!(difference(known, r#"[["id",20],["b",25],["a",25]]"#), "the order of columns is another");
-    }
 }

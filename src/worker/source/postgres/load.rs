@@ -7,31 +7,27 @@ use futures::TryStreamExt as _;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::super::super::database::postgres::failure;
-use super::super::super::record::{Operation, Record};
+use super::super::database::row::Cells;
+use super::super::database::rows::{CHUNK, Rows};
+use super::super::database::state::Chunk;
 use super::catalog::Table;
-use super::progress::Chunk;
-use super::row::{Cells, copied};
-use super::run::{Run, Session, now_millis};
+use super::copy::copied;
+use super::run::{Run, Session};
 use super::snapshot::Snapshot;
-use super::{Result, Trouble, quoted, unexpected};
+use super::{Result, Trouble, quoted, unexpected, value};
 use crate::worker_config::sync::Mode;
 
-/// Rows of a chunk when it is read first.
-const CHUNK: usize = 4_096;
-/// Records and bytes that are handed on together.
-const PARCEL: usize = 256;
-const PARCEL_BYTES: usize = 1 << 20;
 /// Time between two looks at transactions that are waited for.
 const LOOK: Duration = Duration::from_millis(200);
 
 impl Run {
     /// Loads every table that is not loaded, and waits until the target has it all.
-    pub(super) async fn load(&self, session: &Session) -> Result<()> {
+    pub(super) async fn load_all(&self, session: &Session) -> Result<()> {
         let missing: Vec<&Table> =
-            session.tables.values().filter(|table| !self.shared.lock().table(&table.name).is_loaded).collect();
+            session.tables.values().filter(|table| !self.pipe.shared.lock().table(&table.name).is_loaded).collect();
         for table in session.tables.values() {
-            let state = self.shared.lock().table(&table.name).clone();
-            self.shared.note_table(&table.name, |progress| {
+            let state = self.pipe.shared.lock().table(&table.name).clone();
+            self.pipe.shared.note_table(&table.name, |progress| {
                 (progress.rows, progress.is_complete) = (progress.rows.max(state.rows), state.is_loaded);
                 progress.expected_rows = table.expected_rows;
             });
@@ -40,10 +36,10 @@ impl Run {
             let reader = self.connection(&session.access, "load").await?;
             self.await_running(&reader).await?;
             for table in &missing {
-                while !self.shared.lock().table(&table.name).is_loaded {
+                while !self.pipe.shared.lock().table(&table.name).is_loaded {
                     self.load_chunk(session, &reader, table).await?;
                 }
-                self.shared.note_table(&table.name, |progress| progress.is_complete = true);
+                self.pipe.shared.note_table(&table.name, |progress| progress.is_complete = true);
                 tracing::info!(table = table.name, "the table was read in full");
             }
         }
@@ -52,13 +48,13 @@ impl Run {
 
     /// Waits until the target has all, and notes where the log is then.
     async fn end_load(&self, session: &Session, is_new: bool) -> Result<()> {
-        let is_noted = self.shared.lock().slot.as_ref().is_some_and(|slot| slot.load_end.is_some());
-        if self.mode == Mode::Full || (is_noted && !is_new) {
+        let is_noted = self.pipe.shared.lock().slot.as_ref().is_some_and(|slot| slot.load_end.is_some());
+        if self.pipe.mode == Mode::Full || (is_noted && !is_new) {
             return Ok(());
         }
-        self.await_saved().await;
+        self.pipe.await_saved().await;
         let load_end = session.progress(self).load_ended().await?;
-        if let Some(slot) = &mut self.shared.lock().slot {
+        if let Some(slot) = &mut self.pipe.shared.lock().slot {
             slot.load_end = Some(load_end);
         }
         Ok(())
@@ -90,7 +86,7 @@ impl Run {
     /// The chunk to read next: one that was begun and cut off, or else the next one, noted before anything of it is handed on.
     async fn next_chunk(&self, session: &Session, reader: &Client, table: &Table) -> Result<usize> {
         let (begun, count, lower) = {
-            let mut inner = self.shared.lock();
+            let mut inner = self.pipe.shared.lock();
             let chunks = &inner.table(&table.name).chunks;
             let lower = chunks.last().and_then(|chunk| chunk.upper.clone());
             (chunks.iter().position(|chunk| !chunk.is_read), chunks.len(), lower)
@@ -102,7 +98,7 @@ impl Run {
         let snapshot = Snapshot::parse(&text).ok_or_else(|| unexpected(format!("snapshot {text:?} cannot be read")))?;
         let upper = self.upper(reader, table, lower.as_deref()).await?;
         session.progress(self).chunk_begins(&table.name, count, upper.as_deref(), &text).await?;
-        self.shared.lock().table(&table.name).chunks.push(Chunk { upper, snapshot, is_read: false });
+        self.pipe.shared.lock().table(&table.name).chunks.push(Chunk { upper, snapshot, is_read: false });
         Ok(count)
     }
 
@@ -135,7 +131,7 @@ impl Run {
         reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(failed)?;
         let number = self.next_chunk(session, reader, table).await?;
         let (statement, offset) = {
-            let mut inner = self.shared.lock();
+            let mut inner = self.pipe.shared.lock();
             let chunks = &inner.table(&table.name).chunks;
             let lower = number.checked_sub(1).and_then(|before| chunks[before].upper.clone());
             let statement = statement(table, lower.as_deref(), chunks[number].upper.as_deref());
@@ -143,39 +139,13 @@ impl Run {
         };
         let stream = reader.copy_out(&statement).await.map_err(failed)?;
         let mut stream = pin!(stream);
-        let (mut parcel, mut bytes, mut count) = (Vec::new(), 0, 0_usize);
-        let shape = self.shape(table);
+        let mut rows = Rows::new(&self.pipe, &table.name, self.shape(table), offset);
         while let Some(line) = stream.try_next().await.map_err(failed)? {
             let line = std::str::from_utf8(&line).map_err(|_| unexpected("a row is not UTF-8"))?;
-            let cells = row(table, line);
-            let index = u32::try_from(count).unwrap_or(u32::MAX);
-            bytes += cells.size;
-            parcel.push(shape.record((offset, index), Operation::Insert, cells, None, now_millis()));
-            count += 1;
-            if parcel.len() >= PARCEL || bytes >= PARCEL_BYTES {
-                self.hand_on_rows(&table.name, std::mem::take(&mut parcel)).await?;
-                bytes = 0;
-            }
-        }
-        if !parcel.is_empty() {
-            self.hand_on_rows(&table.name, parcel).await?;
+            rows.push(row(table, line)).await?;
         }
         reader.batch_execute("COMMIT").await.map_err(failed)?;
-        self.shared.lock().finish_chunk();
-        self.shared.acknowledged.notify_one();
-        Ok(())
-    }
-
-    async fn hand_on_rows(&self, table: &str, parcel: Vec<Record>) -> Result<()> {
-        let rows = parcel.len() as u64;
-        self.hand_on(parcel, |inner| {
-            if let Some(open) = &mut inner.open {
-                open.rows += rows;
-            }
-        })
-        .await?;
-        self.shared.note_table(table, |progress| progress.rows += rows);
-        Ok(())
+        rows.finish().await
     }
 }
 
@@ -200,7 +170,8 @@ fn range(table: &Table, lower: Option<&[String]>, upper: Option<&[String]>) -> S
 fn row(table: &Table, line: &str) -> Cells {
     let mut cells = Cells::default();
     for (column, text) in table.columns.iter().zip(copied(line)) {
-        cells.push(&column.name, column.type_oid, text.as_deref());
+        let size = text.as_ref().map_or(0, String::len);
+        cells.push(&column.name, value::json_or_null(column.type_oid, text.as_deref()), size);
     }
     cells
 }

@@ -1,12 +1,11 @@
 //! How far tables were loaded, and how they look: kept in the source database, in the schema `rocketmq_connector`, because a
 //! replication slot keeps the place in the log only.
 
-use std::collections::BTreeMap;
-
 use tokio_postgres::{Client, Row};
 
 use super::super::super::database::postgres::failure;
-use super::ledger::End;
+use super::super::database::ledger::End;
+use super::super::database::state::{Chunk, LoadedChunk};
 use super::snapshot::Snapshot;
 use super::{Result, literal};
 use crate::worker_config::sync::DatabaseConfig;
@@ -21,57 +20,13 @@ CREATE TABLE IF NOT EXISTS rocketmq_connector.sync_chunk (
   slot text, name text, number bigint, upper_key text[], snapshot text NOT NULL, is_done boolean NOT NULL DEFAULT false,
   PRIMARY KEY (slot, name, number));";
 
+/// What is known of a slot.
+pub type SlotState = super::super::database::state::SlotState<Snapshot>;
+/// What is known of a table.
+pub type TableState = super::super::database::state::TableState<Snapshot>;
+
 /// Name of the row that stands for the slot itself.
 const SLOT: &str = "";
-
-/// A part of a table that the target has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadedChunk {
-    /// `schema.table`.
-    pub table: String,
-    /// Number in its table, from 0.
-    pub number: usize,
-    /// Whether it is the last one.
-    pub is_last: bool,
-    /// Rows in it.
-    pub rows: u64,
-}
-
-/// A part of a table: the rows behind the chunk before, up to and including `upper`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chunk {
-    /// The key at its end; none for the last chunk, which goes on without end.
-    pub upper: Option<Vec<String>>,
-    /// The snapshot with which it was read first. When it is read again after a crash, this one still decides which changes
-    /// are left out: of a row that was handed on then and is gone now, the deletion is still to come.
-    pub snapshot: Snapshot,
-    /// Whether all of it was handed on.
-    pub is_read: bool,
-}
-
-/// What is known of a table.
-#[derive(Debug, Clone, Default)]
-pub struct TableState {
-    /// Whether all of it was loaded.
-    pub is_loaded: bool,
-    /// Rows loaded.
-    pub rows: u64,
-    /// Chunks, as long as the log may repeat what they have.
-    pub chunks: Vec<Chunk>,
-    /// Columns as the log had them last, as JSON.
-    pub definition: Option<String>,
-}
-
-/// What is known of a slot.
-#[derive(Debug, Clone, Default)]
-pub struct SlotState {
-    /// Whether the slot was made.
-    pub is_made: bool,
-    /// Position of the log at the end of the load: what has committed behind it is in no chunk.
-    pub load_end: Option<u64>,
-    /// Its tables.
-    pub tables: BTreeMap<String, TableState>,
-}
 
 /// Reads and writes the progress of one slot.
 pub struct Progress<'a> {

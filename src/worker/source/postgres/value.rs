@@ -32,6 +32,12 @@ pub fn json(type_oid: u32, text: &str) -> Value {
     }
 }
 
+/// A value as JSON; none is null.
+#[must_use]
+pub fn json_or_null(type_oid: u32, text: Option<&str>) -> Value {
+    text.map_or(Value::Null, |text| json(type_oid, text))
+}
+
 /// A decimal number: a JSON number where that keeps each digit, else a text.
 fn numeric(text: &str) -> Value {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::progress::LoadedChunk;
+use super::state::LoadedChunk;
 
 /// What becomes durable when everything of an entry is acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum End {
     /// The log up to this position, and what tables look like from there on.
     Log {
         /// The position behind it.
-        lsn: u64,
+        position: u64,
         /// Names of tables, and their columns as JSON.
         definitions: Vec<(String, String)>,
     },
@@ -60,9 +60,11 @@ impl Ledger {
         match back {
             Some(entry) if entry.offset == offset && entry.end.is_none() => entry.end = Some(end),
             // The log stands still, or has nothing for us: the newest position is enough.
-            Some(Entry { last: None, end: Some(End::Log { lsn, definitions }), .. }) if definitions.is_empty() => {
+            Some(Entry { last: None, end: Some(End::Log { position, definitions }), .. }) if definitions.is_empty() => {
                 match end {
-                    End::Log { lsn: newer, definitions } if definitions.is_empty() => *lsn = newer.max(*lsn),
+                    End::Log { position: newer, definitions } if definitions.is_empty() => {
+                        *position = newer.max(*position);
+                    }
                     end => self.entries.push_back(Entry { offset, last: None, end: Some(end) }),
                 }
             }
@@ -100,8 +102,8 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn log(lsn: u64) -> End {
-        End::Log { lsn, definitions: Vec::new() }
+    fn log(position: u64) -> End {
+        End::Log { position, definitions: Vec::new() }
     }
 
     #[test]

@@ -6,16 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rocketmq_connector::rocketmq::ReceivedMessage;
-use tokio_postgres::Client;
 
-use super::support::change;
+use super::topic::change;
 
 /// The states of each row in the order in which they were committed; none where it is gone.
 pub type History = BTreeMap<i64, Vec<Option<i64>>>;
 
 /// Changes rows `0..rows` of a table `(id, v)`, and adds and deletes some, until it is told to stop and has made at least
-/// `least` transactions.
-pub async fn change_rows(client: Client, table: String, rows: i64, least: usize, stop: Arc<AtomicBool>) -> History {
+/// `least` transactions; `run` runs the statements of one.
+pub async fn change_rows<Running: Future<Output = ()>>(
+    mut run: impl FnMut(Vec<String>) -> Running,
+    table: String,
+    rows: i64,
+    least: usize,
+    stop: Arc<AtomicBool>,
+) -> History {
     let mut history: History = (0..rows).map(|id| (id, vec![Some(0)])).collect();
     let (mut random, mut next, mut made) = (0x2545_f491_4f6c_dd1d_u64, rows, 0);
     let mut number = move |below: i64| {
@@ -25,28 +30,29 @@ pub async fn change_rows(client: Client, table: String, rows: i64, least: usize,
         (random % below as u64) as i64
     };
     while made < least || !stop.load(Ordering::Relaxed) {
-        let mut statements = String::from("BEGIN;");
+        let mut statements = vec!["BEGIN".to_owned()];
         for _ in 0..=number(3) {
             let id = number(next);
             let states = history.entry(id).or_default();
             match (number(10), states.last().copied().flatten()) {
                 (0, _) => {
-                    statements.push_str(&format!("INSERT INTO {table} (id, v) VALUES ({next}, 0);"));
+                    statements.push(format!("INSERT INTO {table} (id, v) VALUES ({next}, 0)"));
                     history.insert(next, vec![None, Some(0)]);
                     next += 1;
                 }
                 (1, Some(_)) => {
-                    statements.push_str(&format!("DELETE FROM {table} WHERE id = {id};"));
+                    statements.push(format!("DELETE FROM {table} WHERE id = {id}"));
                     states.push(None);
                 }
                 (_, Some(v)) => {
-                    statements.push_str(&format!("UPDATE {table} SET v = {} WHERE id = {id};", v + 1));
+                    statements.push(format!("UPDATE {table} SET v = {} WHERE id = {id}", v + 1));
                     states.push(Some(v + 1));
                 }
                 (_, None) => {}
             }
         }
-        client.batch_execute(&format!("{statements} COMMIT;")).await.unwrap();
+        statements.push("COMMIT".to_owned());
+        run(statements).await;
         made += 1;
         tokio::time::sleep(Duration::from_millis(2)).await;
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::super::record::{Fields, MessageParts, Operation, Payload, Position, Record};
-use super::value;
 
 /// Property with the names of columns whose values are stored out of line and were not changed, so that the log lacks them.
 pub const UNCHANGED_PROPERTY: &str = "connector-unchanged";
@@ -12,7 +11,7 @@ pub const UNCHANGED_PROPERTY: &str = "connector-unchanged";
 /// What is the same for all records of a table.
 #[derive(Debug, Clone)]
 pub struct Shape {
-    /// Name of the replication slot.
+    /// Name of the replication slot, or of what stands for one.
     pub partition: Arc<str>,
     /// `schema.table`.
     pub entity: String,
@@ -25,17 +24,16 @@ pub struct Shape {
 pub struct Cells {
     /// Fields with their values.
     pub fields: Fields,
-    /// Bytes of the values in the text form of PostgreSQL.
+    /// Bytes of the values as the database wrote them.
     pub size: usize,
     /// Fields that the log does not have.
     pub unchanged: Vec<String>,
 }
 
 impl Cells {
-    /// Adds a value; none is null.
-    pub fn push(&mut self, name: &str, type_oid: u32, text: Option<&str>) {
-        self.size += name.len() + text.map_or(0, str::len);
-        let value = text.map_or(serde_json::Value::Null, |text| value::json(type_oid, text));
+    /// Adds a value that took `size` bytes.
+    pub fn push(&mut self, name: &str, value: serde_json::Value, size: usize) {
+        self.size += name.len() + size;
         self.fields.insert(name.to_owned(), value);
     }
 }
@@ -67,48 +65,5 @@ impl Shape {
             original: None,
             is_changed: false,
         }
-    }
-}
-
-/// The values of a line of `COPY … TO STDOUT` in text form; none is null.
-///
-/// Source: PostgreSQL's documentation of COPY, "Text Format".
-pub fn copied(line: &str) -> impl Iterator<Item = Option<String>> {
-    line.trim_end_matches('\n').split('\t').map(|part| {
-        if part == "\\N" {
-            return None;
-        }
-        if !part.contains('\\') {
-            return Some(part.to_owned());
-        }
-        let (mut text, mut characters) = (String::with_capacity(part.len()), part.chars());
-        while let Some(character) = characters.next() {
-            text.push(match character {
-                '\\' => match characters.next() {
-                    Some('b') => '\u{8}',
-                    Some('f') => '\u{c}',
-                    Some('n') => '\n',
-                    Some('r') => '\r',
-                    Some('t') => '\t',
-                    Some('v') => '\u{b}',
-                    Some(other) => other,
-                    None => '\\',
-                },
-                other => other,
-            });
-        }
-        Some(text)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_copied_line_has_its_values() {
-        let values: Vec<_> = copied("1\t\\N\ta\\tb\\\\n\\n\t\n").collect();
-        let text = |text: &str| Some(text.to_owned());
-        assert_eq!(values, [text("1"), None, text("a\tb\\n\n"), text("")]);
     }
 }

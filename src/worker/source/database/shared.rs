@@ -1,4 +1,4 @@
-//! What the session with the database and the pipeline share.
+//! What the sessions with a database and the pipeline share.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,12 +7,12 @@ use tokio::sync::{Notify, watch};
 
 use super::super::SourceStatus;
 use super::ledger::{End, Ledger};
-use super::progress::{LoadedChunk, SlotState, TableState};
+use super::state::{LoadedChunk, SlotState, TableState};
 use crate::worker_config::report::{ReportedError, TableProgress};
 
 /// What both sides know; it outlives a lost connection.
-pub struct Shared {
-    inner: Mutex<Inner>,
+pub struct Shared<Snapshot> {
+    inner: Mutex<Inner<Snapshot>>,
     /// Something was acknowledged.
     pub acknowledged: Notify,
     /// Position of the log that may be confirmed; told each time something became durable.
@@ -20,14 +20,14 @@ pub struct Shared {
 }
 
 /// The state behind the lock.
-pub struct Inner {
+pub struct Inner<Snapshot> {
     /// What was handed on.
     pub ledger: Ledger,
-    /// What is known of the slot; none until it was read.
-    pub slot: Option<SlotState>,
+    /// What is known of the source; none until it was read.
+    pub slot: Option<SlotState<Snapshot>>,
     /// Chunk that is being read.
     pub open: Option<OpenChunk>,
-    /// Chunks so far: the positions of their rows, all below those of the log, whose first is 16 MiB.
+    /// Chunks so far: the positions of their rows, all below those of a log, which begins at 16 MiB and above.
     chunks: u64,
     progress: BTreeMap<String, TableProgress>,
     is_connected: bool,
@@ -47,7 +47,7 @@ pub struct OpenChunk {
     pub rows: u64,
 }
 
-impl Shared {
+impl<Snapshot> Shared<Snapshot> {
     /// Nothing is known yet.
     #[must_use]
     pub fn new() -> Self {
@@ -65,7 +65,7 @@ impl Shared {
     }
 
     /// The state.
-    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub fn lock(&self) -> MutexGuard<'_, Inner<Snapshot>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,9 +106,9 @@ impl Shared {
     }
 }
 
-impl Inner {
+impl<Snapshot> Inner<Snapshot> {
     /// What is known of a table.
-    pub fn table(&mut self, name: &str) -> &mut TableState {
+    pub fn table(&mut self, name: &str) -> &mut TableState<Snapshot> {
         self.slot.get_or_insert_with(SlotState::default).tables.entry(name.to_owned()).or_default()
     }
 
@@ -142,16 +142,14 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use super::super::progress::Chunk;
-    use super::super::snapshot::Snapshot;
+    use super::super::state::Chunk;
     use super::*;
 
     #[test]
     fn a_chunk_is_loaded_when_all_of_it_is_acknowledged() {
         let shared = Shared::new();
         let mut inner = shared.lock();
-        let snapshot = Snapshot::parse("10:10:").unwrap();
-        inner.table("public.t").chunks.push(Chunk { upper: None, snapshot, is_read: false });
+        inner.table("public.t").chunks.push(Chunk { upper: None, snapshot: (), is_read: false });
         let offset = inner.open_chunk("public.t", 0);
         inner.ledger.send(offset, 0);
         inner.open.as_mut().unwrap().rows = 1;
