@@ -53,16 +53,21 @@ pub struct PostgresSource {
     pub ddl: DdlPolicy,
 }
 
-/// A MySQL or MariaDB database as source.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A MySQL or MariaDB database as source. The server needs binlog_format ROW, and binlog_row_image and binlog_row_metadata
+/// FULL; the user SELECT on the tables, REPLICATION SLAVE and REPLICATION CLIENT.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.tables.all(table, !table.contains('.'))")
+    .message("source.mysql.tables are tables of source.mysql.server.database; write each without a database and a dot")
+    .field_path(".tables"))]
 pub struct MySqlSource {
     /// Address and credentials.
     pub server: DatabaseServer,
-    /// Tables of the database.
+    /// Tables of the database, by their names alone.
     #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub tables: Vec<String>,
-    /// Server id under which the worker reads the binary log; without it the operator derives one.
+    /// Server id under which the worker reads the binary log, which no server and no other replica or sync of this server may
+    /// have; without it the operator derives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_i64))]
     pub server_id: Option<i64>,

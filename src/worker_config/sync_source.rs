@@ -117,6 +117,8 @@ pub struct MySqlSourceConfig {
     pub server: DatabaseConfig,
     /// Tables of the database.
     pub tables: Vec<String>,
+    /// Name of the worker's lock and progress.
+    pub slot: String,
     /// Server id under which the worker reads the binary log.
     pub server_id: u32,
     /// What is done when a table's definition changes.

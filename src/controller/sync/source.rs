@@ -44,6 +44,7 @@ pub fn source_config(
         return Ok(config::SourceConfig::MySql(config::MySqlSourceConfig {
             server: database_config(&mysql.server, MYSQL_PORT, files, &SOURCE_DATABASE),
             tables: mysql.tables.clone(),
+            slot: names::database_object(&owner.namespace, &owner.name),
             server_id: given.unwrap_or_else(derived),
             ddl: ddl(mysql.ddl),
         }));

@@ -131,7 +131,6 @@ fn placement(
 fn not_implemented(spec: &RocketMQSyncSpec) -> Vec<Problem> {
     let (source, target) = (&spec.source, &spec.target);
     let checks = [
-        (source.mysql.is_some(), "spec.source.mysql: is not available yet; use connectionRef"),
         (source.use_log_cache == Some(true), "spec.source.useLogCache: is not available yet; remove it"),
         (target.object_storage.is_some(), "spec.target.objectStorage: is not available yet; use connectionRef"),
     ];

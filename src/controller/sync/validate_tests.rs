@@ -255,3 +255,29 @@ fn a_database_is_read_by_one_worker_with_a_slot_of_its_own() {
     let refused = validate(&object, &both(), &settings()).err().unwrap().to_string();
     assert!(refused.contains("one replication stream"), "{refused}");
 }
+
+#[test]
+fn a_binary_log_is_read_under_an_id_and_a_name_of_the_syncs_own() {
+    let mysql = |id: Value| {
+        let mut object = sync(json!({"mode": "FullAndIncremental"}));
+        object.spec.source = serde_json::from_value(json!({"mysql": {
+            "server": {"host": "db", "database": "shop", "username": {"value": "u"}, "password": {"value": "p"}},
+            "tables": ["orders"], "serverId": id, "ddl": "Ignore",
+        }}))
+        .unwrap();
+        object
+    };
+    let source = |object: &RocketMQSync| match validate(object, &both(), &settings()).ok().unwrap().config.source {
+        config::SourceConfig::MySql(source) => source,
+        other => panic!("{other:?}"),
+    };
+    let derived = source(&mysql(Value::Null));
+    assert!(derived.slot.starts_with("shop_copy_") && derived.server_id >= 1_000_000, "{derived:?}");
+    assert_eq!((derived.server.port, derived.ddl), (3306, config::Ddl::Ignore));
+    assert_eq!(derived.server.password_file, "/etc/rocketmq-connector/credentials/source-password");
+    assert_eq!(source(&mysql(json!(4_294_967_295_i64))).server_id, u32::MAX);
+    let mut object = mysql(Value::Null);
+    object.spec.replicas = Some(2);
+    let refused = validate(&object, &both(), &settings()).err().unwrap().to_string();
+    assert!(refused.contains("one replication stream"), "{refused}");
+}

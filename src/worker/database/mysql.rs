@@ -21,7 +21,15 @@ const FIRST_WORDS: [&str; 4] = [
 /// # Errors
 /// The server cannot be reached or does not let the worker in.
 pub async fn connect(config: &DatabaseConfig, access: &Access) -> Result<Conn, Failure> {
-    let connecting = Conn::new(settings(config, access));
+    connect_with(config, settings(config, access)).await
+}
+
+/// Connects with settings that are more than those of [`settings`].
+///
+/// # Errors
+/// The server cannot be reached or does not let the worker in.
+pub async fn connect_with(config: &DatabaseConfig, settings: Opts) -> Result<Conn, Failure> {
+    let connecting = Conn::new(settings);
     match tokio::time::timeout(CONNECT_LIMIT, connecting).await {
         Ok(connected) => connected.map_err(|error| match error {
             Error::Server(_) => failure(config, &format!("MySQL at {}:{}", config.host, config.port), &error),

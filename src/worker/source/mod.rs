@@ -1,16 +1,17 @@
 //! Where records come from. A source is asked for records again and again, and told how far they are durably at the target.
 
 mod database;
+pub mod mysql;
 pub mod postgres;
 pub mod rocketmq;
 
 use std::future::Future;
 
-use super::error::reported;
 use super::record::{Position, Record};
 use super::sync::Setting;
 use crate::worker_config::report::{ReportedError, TableProgress};
 use crate::worker_config::sync::SourceConfig;
+use mysql::MySqlSource;
 use postgres::PostgresSource;
 use rocketmq::RocketMqSource;
 
@@ -66,6 +67,8 @@ pub enum AnySource {
     RocketMq(Box<RocketMqSource>),
     /// Tables of a PostgreSQL database.
     Postgres(Box<PostgresSource>),
+    /// Tables of a MySQL or MariaDB database.
+    MySql(Box<MySqlSource>),
 }
 
 impl AnySource {
@@ -81,11 +84,9 @@ impl AnySource {
             SourceConfig::Postgres(config) => {
                 postgres::open(setting, config).await.map(|source| Self::Postgres(Box::new(source)))
             }
-            SourceConfig::MySql(_) => Err(reported(
-                "NotImplemented",
-                "source: this version reads RocketMQ topics and PostgreSQL tables only",
-                "use source.connectionRef or source.postgres, or a later version",
-            )),
+            SourceConfig::MySql(config) => {
+                mysql::open(setting, config).await.map(|source| Self::MySql(Box::new(source)))
+            }
         }
     }
 }
@@ -95,6 +96,7 @@ impl Source for AnySource {
         match self {
             Self::RocketMq(source) => source.read(max).await,
             Self::Postgres(source) => source.read(max).await,
+            Self::MySql(source) => source.read(max).await,
         }
     }
 
@@ -102,6 +104,7 @@ impl Source for AnySource {
         match self {
             Self::RocketMq(source) => source.acknowledge(positions),
             Self::Postgres(source) => source.acknowledge(positions),
+            Self::MySql(source) => source.acknowledge(positions),
         }
     }
 
@@ -109,6 +112,7 @@ impl Source for AnySource {
         match self {
             Self::RocketMq(source) => source.status(),
             Self::Postgres(source) => source.status(),
+            Self::MySql(source) => source.status(),
         }
     }
 
@@ -116,6 +120,7 @@ impl Source for AnySource {
         match self {
             Self::RocketMq(source) => source.close().await,
             Self::Postgres(source) => source.close().await,
+            Self::MySql(source) => source.close().await,
         }
     }
 }
