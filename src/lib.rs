@@ -6,6 +6,7 @@
 //! - [`worker_config`]: the contract between the planes.
 //! - [`worker`]: the data plane: what runs in a worker pod.
 //! - [`rocketmq`]: the RocketMQ client.
+//! - [`rocketmq_http`]: the client of the Aliyun MQ HTTP protocol.
 //! - [`dev`]: runs manifests on one machine without a cluster.
 //! - [`convert`]: makes manifests of Dapr components.
 //! - [`admin`], [`metrics`], [`shutdown`], [`telemetry`], [`cli`]: the process.
@@ -18,6 +19,7 @@ pub mod convert;
 pub mod dev;
 pub mod metrics;
 pub mod rocketmq;
+pub mod rocketmq_http;
 pub mod shutdown;
 pub mod telemetry;
 pub mod worker;

@@ -87,6 +87,28 @@ const RULES: &[Rule] = &[
         reason: "the RocketMQ layer knows no caller",
     },
     Rule {
+        part: "src/rocketmq_http/",
+        forbidden: &[
+            "kube",
+            "k8s_openapi",
+            "schemars",
+            "crate::api",
+            "crate::controller",
+            "crate::dev",
+            "crate::cli",
+            "crate::worker",
+            "crate::worker_config",
+        ],
+        except: &[],
+        reason: "the layer of the Aliyun MQ HTTP protocol knows no caller",
+    },
+    Rule {
+        part: "src/rocketmq/",
+        forbidden: &["crate::rocketmq_http"],
+        except: &[],
+        reason: "RocketMQ's remoting protocol knows nothing of the other one",
+    },
+    Rule {
         part: "src/",
         forbidden: &[
             "std::env::var",
@@ -282,8 +304,11 @@ fn every_proof_of_the_page_on_dapr_is_a_test() {
     let quoted = quoted.filter(|(file, _)| !file.is_empty());
     let (mut count, mut missing) = (0, Vec::new());
     for (file, function) in quoted {
-        let candidates = [format!("tests/{file}.rs"), format!("tests/{file}/main.rs")];
-        let text = candidates.iter().find_map(|path| fs::read_to_string(root.join(path)).ok()).unwrap_or_default();
+        let mut candidates = vec![root.join(format!("tests/{file}.rs"))];
+        if root.join(format!("tests/{file}")).is_dir() {
+            collect(&root.join(format!("tests/{file}")), &mut candidates);
+        }
+        let text: String = candidates.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
         count += 1;
         if !text.contains(&format!("\nasync fn {function}(")) {
             missing.push(format!("{file}::{function}"));
