@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::ByteSize;
-use super::reference::{ConnectionRef, Credential};
+use super::reference::{ConnectionRef, Credential, Tls};
 use super::status::{LastError, WorkerStatus};
 use super::template::PodTemplate;
 use super::workload::{Autoscaling, DesiredState};
@@ -51,9 +51,9 @@ pub use super::binding_input::{
 #[x_kube(
     validation = Rule::new(
         "!has(self.connectionRef) || !(has(self.nameServer) || has(self.nameServerDomain) || has(self.endpoint) || \
-         has(self.instanceId) || has(self.accessKey) || has(self.secretKey))",
+         has(self.instanceId) || has(self.accessKey) || has(self.secretKey) || has(self.securityToken) || has(self.tls))",
     )
-    .message("connectionRef brings the address and the credentials: remove nameServer, nameServerDomain, endpoint, instanceId, accessKey and secretKey, or remove connectionRef"),
+    .message("connectionRef brings the address and the credentials: remove nameServer, nameServerDomain, endpoint, instanceId, accessKey, secretKey, securityToken and tls, or remove connectionRef"),
     validation = Rule::new(
         "self.accessProto == 'http' || has(self.connectionRef) || has(self.nameServer) || has(self.nameServerDomain)",
     )
@@ -67,6 +67,11 @@ pub use super::binding_input::{
         .field_path(".endpoint"),
     validation = Rule::new("has(self.accessKey) == has(self.secretKey)")
         .message("set accessKey and secretKey together, or neither"),
+    validation = Rule::new("!has(self.securityToken) || has(self.accessKey)")
+        .message("securityToken belongs to temporary credentials: set accessKey and secretKey too, or remove it"),
+    validation = Rule::new("self.accessProto == 'http' || !has(self.tls)")
+        .message("tls is used with accessProto: http only; for tcp create a RocketMQConnection with tls and set connectionRef")
+        .field_path(".tls"),
     validation = Rule::new(
         "!has(self.nameServer) || \
          self.nameServer.matches('^[A-Za-z0-9_.-]+(:[0-9]{1,5})?([,;][A-Za-z0-9_.-]+(:[0-9]{1,5})?)*$')",
@@ -121,7 +126,10 @@ pub struct RocketMQBindingSpec {
     /// Protocol to the cluster: tcp, tcp-cgo (the same as tcp here) or http (Aliyun MQ).
     #[serde(default)]
     pub access_proto: AccessProto,
-    /// RocketMQ namespace; topics and groups are called instanceId%name on the broker.
+    /// TLS of an https endpoint; without it, the certificate authorities of the worker image are trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// RocketMQ namespace; topics and groups are called instanceId%name on the broker. With accessProto http, the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub instance_id: Option<String>,
@@ -131,6 +139,9 @@ pub struct RocketMQBindingSpec {
     /// Secret key (ACL 1.0) or password (ACL 2.0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key: Option<Credential>,
+    /// Token of temporary credentials (STS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_token: Option<Credential>,
     /// Topics, each as topic or topic||expression. For an input the expression selects tags (tagA||tagB, or * for all); an
     /// output publishes with the expression as the tag when it is a single tag. At most 1,000.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -144,7 +155,7 @@ pub struct RocketMQBindingSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub consumer_group: Option<String>,
-    /// Messages pulled at once.
+    /// Messages pulled at once; with accessProto http at most 16.
     #[serde(default = "default_consumer_batch_size")]
     #[schemars(range(min = 1, max = 1024))]
     pub consumer_batch_size: i32,

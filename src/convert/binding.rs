@@ -34,6 +34,8 @@ impl Direction {
 
 /// Where Java's client looks for the list of name servers when it is given a bare host.
 const NAME_SERVER_LIST: &str = ":8080/rocketmq/nsaddr";
+/// Most messages of one request with accessProto: http.
+const HTTP_BATCH: i64 = 16;
 
 /// Converts the component; mistakes and differences are noted in `conversion`.
 pub(super) fn convert(conversion: &mut Conversion<'_>) -> (Option<Binding>, Option<Secret>) {
@@ -59,14 +61,14 @@ pub(super) fn convert(conversion: &mut Conversion<'_>) -> (Option<Binding>, Opti
         secret_key,
         topics,
         consumer_group: conversion.consumer_group(direction, is_http),
-        consumer_batch_size: conversion.batch_size(),
+        consumer_batch_size: conversion.batch_size(is_http),
         consumer_thread_nums: conversion.thread_nums(direction),
         retries: conversion.retries(),
         ..Spec::default()
     };
     if direction.reads() {
         spec.app = Some(conversion.app(workload.as_ref()));
-        spec.delivery = conversion.delivery();
+        spec.delivery = if is_http { conversion.delivery_over_http() } else { conversion.delivery() };
         conversion.tell_input(spec.topics.is_empty());
     } else {
         conversion.unused_of_an_input();
@@ -281,13 +283,16 @@ impl Conversion<'_> {
         group
     }
 
-    fn batch_size(&mut self) -> Option<i64> {
+    fn batch_size(&mut self, is_http: bool) -> Option<i64> {
         let size = self.number("consumerBatchSize", 1, 1024)?;
-        self.changed(
-            "consumerBatchSize",
-            "ignored with tcp; messages a request with http",
-            format!("{size} messages are asked for at once"),
-        );
+        if is_http {
+            if size > HTTP_BATCH {
+                let here = format!("{HTTP_BATCH}, the most that one request gives");
+                self.changed("consumerBatchSize", format!("{size}: refused by the endpoint"), here);
+            }
+            return Some(size.min(HTTP_BATCH));
+        }
+        self.changed("consumerBatchSize", "ignored with tcp", format!("{size} messages are asked for at once"));
         Some(size)
     }
 

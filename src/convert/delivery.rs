@@ -47,6 +47,18 @@ impl Conversion<'_> {
         Some(Delivery { max_attempts, backoff })
     }
 
+    /// Over HTTP the service alone decides when a message comes again and when it is a dead letter.
+    pub(super) fn delivery_over_http(&mut self) -> Option<Delivery> {
+        for name in NAMES {
+            if let Some(value) = self.text(name) {
+                let here = "left out: with accessProto: http the service sends a message again when its time is over, and alone \
+                            decides when it is a dead letter";
+                self.attention(name, value, here);
+            }
+        }
+        None
+    }
+
     fn attempts(&mut self, retries: Option<i64>) -> i64 {
         match retries {
             Some(retries) if retries > 0 => {

@@ -246,3 +246,25 @@ fn texts_that_yaml_reads_otherwise_stay_texts() {
         assert_eq!(spec(&text)["consumerGroup"], group);
     }
 }
+
+#[test]
+fn over_http_what_the_protocol_has_not_is_left_out_and_told() {
+    let fields = [
+        ("accessProto", "http"),
+        ("endpoint", "http://1.mqrest.example.com"),
+        ("accessKey", "ak"),
+        ("secretKey", "sk"),
+        ("instanceId", "MQ_INST_1"),
+        ("direction", "input"),
+        ("topics", "orders"),
+        ("consumerGroup", "GID_orders"),
+        ("consumerBatchSize", "64"),
+        ("backOffMaxRetries", "3"),
+    ];
+    let text = component(&fields.map(|(name, value)| item(name, value)).concat());
+    let spec = spec(&text);
+    assert_eq!((&spec["accessProto"], &spec["endpoint"]), (&"http".into(), &"http://1.mqrest.example.com".into()));
+    assert_eq!((&spec["consumerBatchSize"], spec.get("delivery")), (&16.into(), None));
+    assert!(row(&text, "consumerBatchSize").here.contains("16, the most"));
+    assert!(row(&text, "backOffMaxRetries").here.contains("the service"));
+}

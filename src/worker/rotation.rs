@@ -27,6 +27,34 @@ struct Candidate {
     due: Instant,
 }
 
+/// Whose credentials change.
+pub trait CredentialUser: Sync {
+    /// Whether the cluster takes `credentials`.
+    fn try_out(&self, credentials: Option<Credentials>) -> impl Future<Output = Result<(), ReportedError>> + Send;
+
+    /// Uses `credentials`, which the cluster takes, from now on.
+    fn take(&self, credentials: Option<Credentials>);
+}
+
+/// A RocketMQ client whose credentials change.
+struct ClientUser<'a, Told> {
+    cluster: &'a ClusterConfig,
+    client: &'a Client,
+    identity: Identity,
+    on_credentials: Told,
+}
+
+impl<Told: Fn() + Sync> CredentialUser for ClientUser<'_, Told> {
+    async fn try_out(&self, credentials: Option<Credentials>) -> Result<(), ReportedError> {
+        try_out(self.cluster, &self.identity, credentials).await
+    }
+
+    fn take(&self, credentials: Option<Credentials>) {
+        self.client.set_credentials(credentials);
+        (self.on_credentials)();
+    }
+}
+
 /// Watches the files of a cluster: changed credentials go to `client` when the cluster takes them. Returns when certificate
 /// files have changed, for then the client must be built anew, or when `token` is cancelled.
 pub async fn watch(
@@ -34,9 +62,19 @@ pub async fn watch(
     client: &Client,
     reporter: &Reporter,
     token: &CancellationToken,
-    on_credentials: impl Fn(),
+    on_credentials: impl Fn() + Sync,
 ) {
     let identity = reporter.current().identity;
+    follow(cluster, &ClientUser { cluster, client, identity, on_credentials }, reporter, token).await;
+}
+
+/// The same for `user`, whatever it speaks.
+pub async fn follow(
+    cluster: &ClusterConfig,
+    user: &impl CredentialUser,
+    reporter: &Reporter,
+    token: &CancellationToken,
+) {
     let mut seen = Seen::new(cluster);
     let mut candidate: Option<Candidate> = None;
     while token.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
@@ -54,14 +92,13 @@ pub async fn watch(
             }
         }
         let Some(due) = candidate.take_if(|candidate| candidate.due <= Instant::now()) else { continue };
-        let tried = try_out(cluster, &identity, due.credentials.clone());
+        let tried = user.try_out(due.credentials.clone());
         match token.run_until_cancelled(tried).await {
             None => return,
             Some(Ok(())) => {
                 tracing::info!("the cluster takes the changed credentials, the client uses them from now on");
-                client.set_credentials(due.credentials);
+                user.take(due.credentials);
                 reporter.set_warning(warnings::CREDENTIALS_REFUSED, None);
-                on_credentials();
             }
             Some(Err(trouble)) => {
                 tracing::warn!(error = trouble.message, "keeping the credentials that are in use");

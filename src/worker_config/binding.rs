@@ -14,6 +14,10 @@ pub struct BindingConfig {
     pub name: String,
     /// The RocketMQ cluster.
     pub cluster: ClusterConfig,
+    /// URL of an Aliyun MQ HTTP endpoint, which is used instead of the cluster's name servers, with its credentials and TLS;
+    /// none means RocketMQ's remoting protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_endpoint: Option<String>,
     /// Topics, each with an optional expression (`tagA||tagB`): subscribed by an input, published to by an output.
     pub topics: Vec<TopicConfig>,
     /// Consumer group of an input, producer group of an output.

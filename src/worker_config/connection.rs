@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterConfig {
-    /// Name servers as `host:port`; may be empty only when [`name_server_domain`](Self::name_server_domain) is set.
+    /// Name servers as `host:port`; may be empty only when [`name_server_domain`](Self::name_server_domain) is set, or for a
+    /// binding with an HTTP endpoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_servers: Vec<String>,
     /// URL that serves the name server list over HTTP as `host:port;host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name_server_domain: Option<String>,
-    /// RocketMQ namespace: topics and groups become `instanceId%name` on the broker.
+    /// RocketMQ namespace: topics and groups become `instanceId%name` on the broker; with an HTTP endpoint, the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
     /// Files that hold the credentials; none means no ACL. Re-read when they change.

@@ -101,6 +101,7 @@ pub fn binding(broker: &Broker, topics: &[&str]) -> BindingConfig {
     BindingConfig {
         name: "rmq".to_owned(),
         cluster: broker.cluster(),
+        http_endpoint: None,
         topics: topics.collect(),
         group: unique("g"),
         retries: 3,

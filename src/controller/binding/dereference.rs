@@ -3,10 +3,11 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client, ResourceExt};
 
+use crate::api::binding::AccessProto;
 use crate::api::{RocketMQBinding, RocketMQBindingSpec, RocketMQConnection, RocketMQConnectionSpec};
 use crate::controller::children::Owner;
 use crate::controller::error::Error;
-use crate::controller::workload::cluster::Cluster;
+use crate::controller::workload::cluster::{Cluster, Keys};
 use crate::controller::workload::files::MountedFile;
 use crate::controller::workload::lookup::{Found, look_up};
 
@@ -52,16 +53,23 @@ async fn connection(client: &Client, namespace: &str, name: &str) -> Result<Opti
 
 /// The cluster that a binding works with: its connection's, or its own fields'.
 pub fn cluster(spec: &RocketMQBindingSpec, connection: Option<&RocketMQConnectionSpec>) -> Cluster {
+    let keys = Keys {
+        access_key: spec.access_key.as_ref(),
+        secret_key: spec.secret_key.as_ref(),
+        security_token: spec.security_token.as_ref(),
+    };
     match (&spec.connection_ref, connection) {
         (Some(reference), Some(connection)) => {
             Cluster::of_connection(connection, &format!("spec of RocketMQConnection {:?}", reference.name))
+        }
+        _ if spec.access_proto == AccessProto::Http => {
+            Cluster::http(spec.endpoint.as_deref(), spec.instance_id.as_deref(), keys, spec.tls.as_ref())
         }
         _ => Cluster::inline(
             spec.name_server.as_deref(),
             spec.name_server_domain.as_deref(),
             spec.instance_id.as_deref(),
-            spec.access_key.as_ref(),
-            spec.secret_key.as_ref(),
+            keys,
         ),
     }
 }

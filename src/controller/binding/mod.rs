@@ -2,6 +2,7 @@
 
 mod build;
 mod dereference;
+mod http;
 mod reconcile;
 mod status;
 mod strategy;

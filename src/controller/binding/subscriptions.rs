@@ -13,7 +13,7 @@ use super::validate::ValidatedBinding;
 /// What a binding that runs subscribes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
-    /// Name servers, or the URL of their list: two clusters that share one are the same.
+    /// Name servers, the URL of their list, or the endpoint: two clusters that share one are the same.
     cluster: BTreeSet<String>,
     instance_id: Option<String>,
     group: String,
@@ -31,7 +31,13 @@ impl Subscription {
             (topic.topic.clone(), normal(topic.expression.as_deref().unwrap_or_default()))
         };
         Some(Self {
-            cluster: cluster.name_servers.iter().map(with_port).chain(cluster.name_server_domain.clone()).collect(),
+            cluster: cluster
+                .name_servers
+                .iter()
+                .map(with_port)
+                .chain(cluster.name_server_domain.clone())
+                .chain(cluster.http_endpoint.clone())
+                .collect(),
             instance_id: cluster.instance_id.clone(),
             group: binding.group.clone(),
             topics: binding.topics.iter().map(topic).collect(),

@@ -27,6 +27,7 @@ use crate::worker_config::binding as config;
 
 use super::COMPONENT;
 use super::dereference::{API_TOKEN, APP_TOKEN, Dereferenced, cluster, own_files};
+use super::http;
 
 /// Shortest time that a pod gets to finish what is in flight, in seconds.
 const SHORTEST_GRACE_SECONDS: u64 = 30;
@@ -71,7 +72,7 @@ pub fn validate(
 ) -> Result<ValidatedBinding, Error> {
     let (spec, namespace) = (&binding.spec, binding.namespace().unwrap_or_default());
     let cluster = cluster(spec, dereferenced.connection.as_ref());
-    let mut problems = not_implemented(spec);
+    let mut problems = http::problems(spec);
     problems.extend(port_conflict(spec, settings));
     problems.extend(lag_of_an_output(spec));
     if spec.connection_ref.is_none() && spec.access_proto != AccessProto::Http {
@@ -125,13 +126,6 @@ fn grace_seconds(input: Option<&config::InputConfig>) -> u32 {
 /// The value, or nothing and one more problem.
 fn collect<Value>(problems: &mut Vec<Problem>, result: Result<Value, Problem>) -> Option<Value> {
     result.map_err(|problem| problems.push(problem)).ok()
-}
-
-/// Fields that the schema has and this version does not act on: better refused than ignored.
-fn not_implemented(spec: &RocketMQBindingSpec) -> Vec<Problem> {
-    let message = "spec.accessProto: http is not available yet; use tcp with nameServer";
-    let asked = spec.access_proto == AccessProto::Http;
-    asked.then(|| Problem::new(reasons::NOT_IMPLEMENTED, message)).into_iter().collect()
 }
 
 /// Nothing waits for an output.
@@ -200,7 +194,7 @@ fn input(binding: &RocketMQBinding, namespace: &str) -> Result<Option<config::In
         max_concurrency: positive(app.max_concurrency.unwrap_or(spec.consumer_thread_nums)),
         timeout_millis: millis(duration("spec.app.timeout", &app.timeout)?),
         api_token_file: None,
-        batch_size: positive(spec.consumer_batch_size),
+        batch_size: http::batch_size(spec),
         batch: app.batch,
         payload: match app.payload {
             Payload::Raw => config::Payload::Raw,
@@ -209,7 +203,7 @@ fn input(binding: &RocketMQBinding, namespace: &str) -> Result<Option<config::In
         ordered: delivery.ordered,
         start_from: start_from(delivery.start_from.as_ref())?,
         redelivery: config::RedeliveryConfig {
-            max_attempts: positive(delivery.max_attempts),
+            max_attempts: http::max_attempts(spec, &delivery),
             backoff: backoff(&delivery)?,
         },
         dead_letter_topic: dead_letter_topic(spec, &delivery)?,
@@ -333,11 +327,11 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn positive(number: i32) -> u32 {
+pub(super) fn positive(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(1).max(1)
 }
 
-fn topic_config(topic: &str) -> config::TopicConfig {
+pub(super) fn topic_config(topic: &str) -> config::TopicConfig {
     match topic.split_once("||") {
         Some((topic, expression)) => {
             config::TopicConfig { topic: topic.to_owned(), expression: Some(expression.trim().to_owned()) }

@@ -52,7 +52,6 @@ fn wrong_fields_are_refused_with_field_value_and_remedy() {
             "spec.nameServer: \"names:99999\" has the port \"99999\"; use one from 1 to 65535",
         ),
         (json!({"nameServer": null}), "spec.nameServer: no name server is given"),
-        (json!({"accessProto": "http"}), "spec.accessProto: http is not available yet; use tcp"),
         (
             json!({"app": {"url": "http://a", "protocol": "GRPC"}}),
             "spec.app.url: \"http://a\" does not fit protocol GRPC; start it with grpc:// or grpcs://",
@@ -94,6 +93,91 @@ fn wrong_fields_are_refused_with_field_value_and_remedy() {
         assert!(matches!(error, Error::Invalid(_)), "{changes}: {error:?}");
         assert!(error.to_string().contains(expected), "{changes}: {error}");
     }
+}
+
+/// The changes of a binding that speaks the Aliyun MQ HTTP protocol.
+fn over_http(more: Value) -> Value {
+    let mut changes = json!({
+        "nameServer": null,
+        "accessProto": "http",
+        "endpoint": "https://1.mqrest.example.com",
+        "instanceId": "MQ_INST_1",
+        "accessKey": {"value": "a"},
+        "secretKey": {"value": "s"},
+    });
+    changes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    changes
+}
+
+#[test]
+fn what_the_http_protocol_cannot_do_is_refused_with_field_value_and_remedy() {
+    let delivery = |delivery: Value| json!({"delivery": delivery});
+    let long = format!("orders||{}", "tag||".repeat(100));
+    let table = [
+        (
+            json!({"endpoint": "https://mq.example.com/path"}),
+            "spec.endpoint: \"https://mq.example.com/path\" has more than scheme, host and port; write https://HOST[:PORT] only",
+        ),
+        (json!({"endpoint": "mq"}), "spec.endpoint: \"mq\" is no URL; write the HTTP endpoint of the instance"),
+        (
+            json!({"endpoint": "http://mq", "tls": {"enabled": true}}),
+            "spec.tls: spec.endpoint \"http://mq\" is not encrypted; write https://mq there, or remove tls",
+        ),
+        (json!({"nameServer": "names"}), "spec.nameServer: \"names\" is not used with accessProto: http; remove it"),
+        (
+            json!({"nameServerDomain": "http://n"}),
+            "spec.nameServerDomain: \"http://n\" is not used with accessProto: http",
+        ),
+        (
+            json!({"consumerBatchSize": 17}),
+            "spec.consumerBatchSize: 17 is more than accessProto: http gives at once; use 1 to 16",
+        ),
+        (json!({"topics": [long]}), "makes a request line that is too long for accessProto: http; name fewer"),
+        (
+            json!({"autoscaling": {"maxReplicas": 3, "targetLag": 100}}),
+            "spec.autoscaling.targetLag: 100: with accessProto: http nobody tells how many messages wait; use targetCPU",
+        ),
+        (
+            delivery(json!({"backoff": {"policy": "Constant", "interval": "1s"}})),
+            "spec.delivery.backoff.policy: Constant: with accessProto: http the service alone decides when a message comes again",
+        ),
+        (
+            delivery(json!({"maxAttempts": 3})),
+            "spec.delivery.maxAttempts: 3: with accessProto: http a worker cannot move a message to the group's dead-letter topic",
+        ),
+        (
+            delivery(json!({"startFrom": {"position": "First"}})),
+            "spec.delivery.startFrom.position: First: with accessProto: http the service alone knows where a group starts",
+        ),
+    ];
+    for (changes, expected) in table {
+        let error = refused(over_http(changes.clone()));
+        assert!(matches!(error, Error::Invalid(_)), "{changes}: {error:?}");
+        assert!(error.to_string().contains(expected), "{changes}: {error}");
+    }
+}
+
+#[test]
+fn an_http_binding_gets_its_endpoint_its_credentials_and_the_limits_of_the_protocol() {
+    let tls = json!({"ca": {"configMapKeyRef": {"name": "authority", "key": "ca.crt"}}});
+    let mut dereferenced = Dereferenced::default();
+    dereferenced.found.insert(ReferenceKind::ConfigMap, "authority", ["ca.crt".to_owned()]);
+    let delivery = json!({"ordered": true, "maxAttempts": 3, "deadLetter": {"topic": "dead"}, "backoff":
+        {"policy": "Constant", "interval": "1s"}});
+    let changes = over_http(json!({"tls": tls, "securityToken": {"value": "t"}, "delivery": delivery}));
+    let validated = validate(&binding(changes), &dereferenced, &settings()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(validated.cluster.http_endpoint.as_deref(), Some("https://1.mqrest.example.com"));
+    let cluster = validated.cluster.config();
+    assert_eq!((cluster.name_servers.len(), cluster.instance_id.as_deref()), (0, Some("MQ_INST_1")));
+    let credentials = cluster.credentials.unwrap();
+    assert!(credentials.security_token.unwrap().ends_with("/securityToken"));
+    assert!(cluster.tls.unwrap().ca.unwrap().ends_with("/ca.crt"));
+    let input = validated.input.unwrap();
+    assert_eq!((input.batch_size, input.redelivery.max_attempts), (16, 3));
+
+    let without = accepted(over_http(json!({}))).input.unwrap();
+    assert_eq!(without.redelivery.max_attempts, u32::MAX, "the service alone gives up");
+    assert_eq!(accepted(json!({})).input.unwrap().batch_size, 32, "tcp is not concerned");
 }
 
 #[test]

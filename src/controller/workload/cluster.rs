@@ -59,6 +59,31 @@ pub static TARGET: FileNames = FileNames {
     tls: TlsNames { ca: "target-ca.crt", certificate: "target-client.crt", key: "target-client.key" },
 };
 
+/// Credentials of a spec's own fields.
+#[derive(Clone, Copy, Default)]
+pub struct Keys<'a> {
+    /// `spec.accessKey`.
+    pub access_key: Option<&'a Credential>,
+    /// `spec.secretKey`.
+    pub secret_key: Option<&'a Credential>,
+    /// `spec.securityToken`.
+    pub security_token: Option<&'a Credential>,
+}
+
+impl Keys<'_> {
+    fn files(self) -> Vec<MountedFile> {
+        let file = |name, field: &str, key: Option<&Credential>| {
+            key.and_then(|key| MountedFile::credential(name, field.to_owned(), key))
+        };
+        let files = [
+            file(ONLY.access_key, "spec.accessKey", self.access_key),
+            file(ONLY.secret_key, "spec.secretKey", self.secret_key),
+            file(ONLY.security_token, "spec.securityToken", self.security_token),
+        ];
+        files.into_iter().flatten().collect()
+    }
+}
+
 impl Default for &'static FileNames {
     fn default() -> Self {
         &ONLY
@@ -74,6 +99,8 @@ pub struct Cluster {
     pub name_servers_field: &'static str,
     /// URL that serves the list of name servers.
     pub name_server_domain: Option<String>,
+    /// URL of an Aliyun MQ HTTP endpoint, which takes the place of name servers.
+    pub http_endpoint: Option<String>,
     /// RocketMQ namespace.
     pub instance_id: Option<String>,
     /// Advertised to reachable broker addresses.
@@ -114,6 +141,7 @@ impl Cluster {
             name_servers: spec.name_servers.clone(),
             name_servers_field: "spec.nameServers",
             name_server_domain: spec.name_server_domain.clone(),
+            http_endpoint: None,
             instance_id: spec.instance_id.clone(),
             broker_addresses: spec.broker_addresses.clone(),
             tls,
@@ -129,11 +157,8 @@ impl Cluster {
         name_server: Option<&str>,
         name_server_domain: Option<&str>,
         instance_id: Option<&str>,
-        access_key: Option<&Credential>,
-        secret_key: Option<&Credential>,
+        keys: Keys<'_>,
     ) -> Self {
-        let access_key = access_key.and_then(|key| MountedFile::credential(ONLY.access_key, "spec.accessKey", key));
-        let secret_key = secret_key.and_then(|key| MountedFile::credential(ONLY.secret_key, "spec.secretKey", key));
         let name_servers = name_server.unwrap_or_default().split([',', ';']).map(str::trim);
         Self {
             // As with Dapr, the domain wins over the list.
@@ -144,7 +169,23 @@ impl Cluster {
             name_servers_field: "spec.nameServer",
             name_server_domain: name_server_domain.map(str::to_owned),
             instance_id: instance_id.map(str::to_owned),
-            files: access_key.into_iter().chain(secret_key).collect(),
+            files: keys.files(),
+            ..Self::default()
+        }
+    }
+
+    /// The endpoint of the Aliyun MQ HTTP protocol.
+    #[must_use]
+    pub fn http(endpoint: Option<&str>, instance_id: Option<&str>, keys: Keys<'_>, tls: Option<&Tls>) -> Self {
+        let tls = tls.cloned().filter(|tls| tls.enabled);
+        let mut files = keys.files();
+        files.extend(tls.iter().flat_map(|tls| tls_files(tls, "spec", &ONLY.tls)));
+        Self {
+            name_servers_field: "spec.nameServer",
+            http_endpoint: Some(endpoint.unwrap_or_default().trim_end_matches('/').to_owned()),
+            instance_id: instance_id.map(str::to_owned),
+            tls,
+            files,
             ..Self::default()
         }
     }
@@ -240,14 +281,14 @@ mod tests {
 
     #[test]
     fn name_servers_get_their_port() {
-        let cluster = Cluster::inline(Some("a;b:1, [::1] ;[::1]:2"), None, None, None, None);
+        let cluster = Cluster::inline(Some("a;b:1, [::1] ;[::1]:2"), None, None, Keys::default());
         assert_eq!(cluster.config().name_servers, ["a:9876", "b:1", "[::1]:9876", "[::1]:2"]);
         assert_eq!(cluster.problems(), []);
     }
 
     #[test]
     fn ports_out_of_range_are_named() {
-        let cluster = Cluster::inline(Some("a:0,b:99999"), None, None, None, None);
+        let cluster = Cluster::inline(Some("a:0,b:99999"), None, None, Keys::default());
         let messages: Vec<_> = cluster.problems().into_iter().map(|problem| problem.message).collect();
         assert_eq!(messages[1], "spec.nameServer: \"b:99999\" has the port \"99999\"; use one from 1 to 65535");
         assert_eq!(messages.len(), 2);
@@ -255,13 +296,13 @@ mod tests {
 
     #[test]
     fn no_address_is_a_problem() {
-        assert_eq!(Cluster::inline(Some(" ; "), None, None, None, None).problems().len(), 1);
-        assert_eq!(Cluster::inline(None, Some("http://names"), None, None, None).problems(), []);
+        assert_eq!(Cluster::inline(Some(" ; "), None, None, Keys::default()).problems().len(), 1);
+        assert_eq!(Cluster::inline(None, Some("http://names"), None, Keys::default()).problems(), []);
     }
 
     #[test]
     fn the_domain_wins_over_the_list() {
-        let cluster = Cluster::inline(Some("a:1"), Some("http://names"), None, None, None);
+        let cluster = Cluster::inline(Some("a:1"), Some("http://names"), None, Keys::default());
         assert_eq!(cluster.config().name_servers, Vec::<String>::new());
     }
 }

@@ -30,9 +30,12 @@ pub struct CloudEvent<'a> {
     rocketmqtopic: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     rocketmqkeys: Option<String>,
-    rocketmqqueueid: i32,
+    /// None for a message that came over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rocketmqqueueid: Option<i32>,
     /// Text, because the specification's integers have 32 bits.
-    rocketmqqueueoffset: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rocketmqqueueoffset: Option<String>,
     rocketmqredeliverycount: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<super::render::Text<'a>>,
@@ -47,10 +50,12 @@ impl<'a> CloudEvent<'a> {
         let Content { content_type, data, data_base64 } = Content::new(&message.body);
         let TraceContext { parent, state } =
             TraceContext::from_properties(&message.properties).or_derived(&message.message_id);
+        let has_place = message.queue_id >= 0;
+        let broker = if has_place { &message.broker_name } else { "http" };
         Self {
             specversion: "1.0",
             id: &message.message_id,
-            source: format!("rocketmq/{}/{}", message.broker_name, message.topic),
+            source: format!("rocketmq/{broker}/{}", message.topic),
             r#type: TYPE,
             subject: message.tag.as_deref(),
             time: jiff::Timestamp::from_millisecond(message.store_timestamp).ok(),
@@ -59,8 +64,8 @@ impl<'a> CloudEvent<'a> {
             tracestate: state,
             rocketmqtopic: &message.topic,
             rocketmqkeys: (!message.keys.is_empty()).then(|| message.keys.join(" ")),
-            rocketmqqueueid: message.queue_id,
-            rocketmqqueueoffset: message.queue_offset.to_string(),
+            rocketmqqueueid: has_place.then_some(message.queue_id),
+            rocketmqqueueoffset: has_place.then(|| message.queue_offset.to_string()),
             rocketmqredeliverycount: redeliveries,
             data,
             data_base64,

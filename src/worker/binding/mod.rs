@@ -1,9 +1,9 @@
-//! Role binding: an input, an output, or both, on one client.
+//! Role binding: an input, an output, or both, on one link: a RocketMQ client, or one of an Aliyun MQ HTTP endpoint.
 //!
 //! ```text
-//! app ◂─ input ◂─ Consumer ─┐
-//!                           ├─ Client ── RocketMQ
-//! caller ─▸ server ─▸ output ─▸ Producer ─┘
+//! app ◂─ input ◂─ Receiver ─┐
+//!                           ├─ Link ── RocketMQ, or an endpoint
+//! caller ─▸ server ─▸ output ─▸ Publisher ─┘
 //! ```
 //! The API answers from the start, so that callers get a reason instead of a refused connection; input and readiness wait
 //! until the cluster was reached with the credentials at hand.
@@ -15,6 +15,7 @@ pub mod cloud_event;
 pub mod encoding;
 pub mod health;
 pub mod input;
+pub mod link;
 pub mod output;
 pub mod reader;
 pub mod render;
@@ -28,17 +29,16 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::probe;
 use super::error::{Error, Result};
 use super::metrics::BindingMetrics;
 use super::report::Reporter;
 use super::server::{self, Api, Listeners};
 use super::{Context, config};
-use crate::rocketmq::{Client, Producer, ProducerConfig};
 use crate::worker_config::binding::BindingConfig;
 use crate::worker_config::report::{BindingReport, WorkerState};
 use health::{Health, Part};
 use input::Input;
+use link::{Link, Publisher};
 use output::Output;
 use reader::Reader;
 
@@ -108,34 +108,33 @@ impl Binding {
         };
         let (served, worked, (), ()) = tokio::join!(serve, work, self.observe(&stop), self.reader.tend(&stop));
         self.reader.set_client(None).await;
-        if let Some(producer) = self.output.set_producer(None) {
-            producer.shutdown().await;
+        if let Some(publisher) = self.output.set_publisher(None) {
+            publisher.shutdown().await;
         }
-        if let Some(client) = worked? {
-            client.shutdown().await;
+        if let Some(link) = worked? {
+            link.shutdown().await;
         }
         self.publish_report();
         served
     }
 
-    /// Builds a client and works with it, and again with a new one when certificates have changed. Gives back the last
-    /// client, which the API may still be using.
-    async fn work(&self, token: &CancellationToken) -> Result<Option<Client>> {
-        let mut last: Option<Client> = None;
-        while let Some(client) = self.build_client(token).await? {
-            if let Some(before) = last.replace(client.clone()) {
+    /// Builds a link and works with it, and again with a new one when certificates have changed. Gives back the last link,
+    /// which the API may still be using.
+    async fn work(&self, token: &CancellationToken) -> Result<Option<Link>> {
+        let mut last: Option<Link> = None;
+        while let Some(link) = self.build_link(token).await? {
+            if let Some(before) = last.replace(link.clone()) {
                 before.shutdown().await;
             }
             let session = token.child_token();
             let retry = Notify::new();
             let deliver = async {
-                let delivered = self.deliver(&client, &session, &retry).await;
+                let delivered = self.deliver(&link, &session, &retry).await;
                 session.cancel();
                 delivered
             };
             let watch = async {
-                let cluster = &self.config.cluster;
-                config::watch(cluster, &client, &self.context.reporter, &session, || retry.notify_one()).await;
+                link.watch(&self.config, &self.context.reporter, &session, || retry.notify_one()).await;
                 session.cancel();
             };
             let (delivered, ()) = tokio::join!(deliver, watch);
@@ -147,20 +146,23 @@ impl Binding {
         Ok(last)
     }
 
-    /// A client and its producer; waits for credential and certificate files that cannot be read yet.
-    async fn build_client(&self, token: &CancellationToken) -> Result<Option<Client>> {
+    /// A link and its publisher; waits for credential and certificate files that cannot be read yet.
+    async fn build_link(&self, token: &CancellationToken) -> Result<Option<Link>> {
         loop {
-            let read = config::client_config(&self.config.cluster, &self.context.identity);
-            match read {
-                Ok(settings) => {
-                    let refused = |source| Error::RocketMq { what: "failed to build the client", source };
-                    let client = Client::new(settings).map_err(refused)?;
-                    let before = self.output.set_producer(self.build_producer(&client)?);
+            match Link::open(&self.config, &self.context.identity) {
+                Ok(link) => {
+                    let before = self.output.set_publisher(self.build_publisher(&link)?);
                     if let Some(before) = before {
                         before.shutdown().await;
                     }
-                    self.reader.set_client(Some(client.clone())).await;
-                    return Ok(Some(client));
+                    if let Link::Remoting(client) = &link {
+                        self.reader.set_client(Some(client.clone())).await;
+                    }
+                    return Ok(Some(link));
+                }
+                // Of an endpoint, the certificates may be what cannot be used: they are waited for.
+                Err(error @ Error::RocketMq { .. }) if self.config.http_endpoint.is_none() => {
+                    return Err(error);
                 }
                 Err(error) => self.health.set(Part::Cluster, Some(error.report())),
             }
@@ -170,23 +172,18 @@ impl Binding {
         }
     }
 
-    fn build_producer(&self, client: &Client) -> Result<Option<Producer>> {
+    fn build_publisher(&self, link: &Link) -> Result<Option<Publisher>> {
         let has_dead_letters = self.config.input.as_ref().is_some_and(|input| input.dead_letter_topic.is_some());
         let limit = self.config.output.as_ref().map(|output| output.max_body_bytes);
         if limit.is_none() && !has_dead_letters {
             return Ok(None);
         }
-        let mut settings = ProducerConfig::new(&self.config.group);
-        if let Some(limit) = limit {
-            settings.max_message_size = usize::try_from(limit).unwrap_or(usize::MAX);
-        }
-        let refused = |source| Error::RocketMq { what: "failed to build the producer", source };
-        Producer::new(client, settings).map(Some).map_err(refused)
+        link.publisher(&self.config.group, limit).map(Some)
     }
 
     /// Connects, then delivers to the app until `session` ends.
-    async fn deliver(&self, client: &Client, session: &CancellationToken, retry: &Notify) -> Result<()> {
-        if !self.connect(client, session, retry).await {
+    async fn deliver(&self, link: &Link, session: &CancellationToken, retry: &Notify) -> Result<()> {
+        if !self.connect(link, session, retry).await {
             return Ok(());
         }
         let work = async {
@@ -194,11 +191,16 @@ impl Binding {
                 Some(input) => {
                     let stop = session.child_token();
                     let run = async {
-                        let ran = Arc::clone(input).run(client, session).await;
+                        let ran = Arc::clone(input).run(link, session).await;
                         stop.cancel();
                         ran
                     };
-                    let look = subscription::watch(client, &self.config, &self.context.reporter, &stop);
+                    let look = async {
+                        // Over HTTP nobody tells who else is in the group.
+                        if let Link::Remoting(client) = link {
+                            subscription::watch(client, &self.config, &self.context.reporter, &stop).await;
+                        }
+                    };
                     tokio::join!(run, look).0
                 }
                 None => {
@@ -207,12 +209,12 @@ impl Binding {
                 }
             }
         };
-        let (worked, ()) = tokio::join!(work, self.recheck(client, session, retry));
+        let (worked, ()) = tokio::join!(work, self.recheck(link, session, retry));
         worked
     }
 
     /// Looks again after a failed publication: without further calls nothing else would tell that the broker is back.
-    async fn recheck(&self, client: &Client, session: &CancellationToken, retry: &Notify) {
+    async fn recheck(&self, link: &Link, session: &CancellationToken, retry: &Notify) {
         let pause = async || {
             tokio::select! {
                 () = tokio::time::sleep(RECHECK) => {}
@@ -220,18 +222,18 @@ impl Binding {
             }
         };
         while session.run_until_cancelled(pause()).await.is_some() {
-            if self.health.has(Part::Producer) && probe(client).await.is_ok() {
+            if self.health.has(Part::Producer) && link.probe(&self.config).await.is_ok() {
                 self.health.clear(Part::Producer);
             }
         }
     }
 
     /// Tries until the cluster takes the credentials; false when `session` ends before. New credentials are tried at once.
-    async fn connect(&self, client: &Client, session: &CancellationToken, retry: &Notify) -> bool {
+    async fn connect(&self, link: &Link, session: &CancellationToken, retry: &Notify) -> bool {
         let mut wait = CONNECT.0;
         let mut attempt = 1;
         let trying = async {
-            while let Err(trouble) = probe(client).await {
+            while let Err(trouble) = link.probe(&self.config).await {
                 tracing::warn!(
                     attempt,
                     reason = trouble.reason,

@@ -10,22 +10,23 @@ use super::super::error::rocketmq_report;
 use super::super::metrics::DirectionMetrics;
 use super::super::report::Reporter;
 use super::health::{Health, Part};
+use super::link::{Publisher, Stored};
 use super::request::{Invalid, Publication};
-use crate::rocketmq::{self, ErrorKind, Message, Producer, SendReceipt};
+use crate::rocketmq::{self, ErrorKind, Message};
 use crate::worker_config::binding::BindingConfig;
 
 /// Publishes messages of one binding.
 pub struct Output {
     binding: Arc<BindingConfig>,
     /// Replaced when the client is built anew; none until the first one is.
-    producer: RwLock<Option<Producer>>,
+    publisher: RwLock<Option<Publisher>>,
     metrics: DirectionMetrics,
     reporter: Reporter,
     health: Arc<Health>,
 }
 
-/// A topic, and what its broker said.
-pub type TopicOutcome = (String, rocketmq::Result<SendReceipt>);
+/// A topic, and what its broker or the endpoint said.
+pub type TopicOutcome = (String, rocketmq::Result<Stored>);
 
 /// Why nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +48,7 @@ impl Output {
         reporter: Reporter,
         health: Arc<Health>,
     ) -> Self {
-        Self { binding, producer: RwLock::new(None), metrics, reporter, health }
+        Self { binding, publisher: RwLock::new(None), metrics, reporter, health }
     }
 
     /// The binding's configuration.
@@ -56,9 +57,13 @@ impl Output {
         &self.binding
     }
 
-    /// Publishes with `producer` from now on; gives the one before back.
-    pub fn set_producer(&self, producer: Option<Producer>) -> Option<Producer> {
-        std::mem::replace(&mut *self.producer.write().unwrap_or_else(PoisonError::into_inner), producer)
+    /// Publishes with `publisher` from now on; gives the one before back.
+    pub fn set_publisher(&self, publisher: Option<Publisher>) -> Option<Publisher> {
+        std::mem::replace(&mut *self.publisher.write().unwrap_or_else(PoisonError::into_inner), publisher)
+    }
+
+    fn publisher(&self) -> Option<Publisher> {
+        self.publisher.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Publishes `body` to each topic of `publication`, all at the same time. The outcomes are in the order of the topics.
@@ -67,11 +72,10 @@ impl Output {
     /// Nothing was sent: the request is invalid, or there is no connection yet.
     pub async fn publish(&self, publication: &Publication, body: Bytes) -> Result<Vec<TopicOutcome>, PublishError> {
         let targets = publication.targets(&self.binding)?;
-        let producer = self.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let producer = producer.ok_or(PublishError::NotConnected)?;
+        let publisher = self.publisher().ok_or(PublishError::NotConnected)?;
         let sends = targets.into_iter().map(async |target| {
             let message = publication.message(&target, body.clone());
-            (target.topic, self.send(&producer, message).await)
+            (target.topic, self.send(&publisher, message).await)
         });
         Ok(join_all(sends).await)
     }
@@ -80,16 +84,15 @@ impl Output {
     ///
     /// # Errors
     /// There is no connection, or what the broker says.
-    pub async fn forward(&self, message: Message) -> rocketmq::Result<SendReceipt> {
-        let producer = self.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let producer = producer.ok_or_else(|| rocketmq::Error::new(ErrorKind::Closed, "not connected yet"))?;
-        producer.send(message).await
+    pub async fn forward(&self, message: Message) -> rocketmq::Result<Stored> {
+        let not_connected = || rocketmq::Error::new(ErrorKind::Closed, "not connected yet");
+        self.publisher().ok_or_else(not_connected)?.send(message).await
     }
 
-    async fn send(&self, producer: &Producer, message: Message) -> rocketmq::Result<SendReceipt> {
+    async fn send(&self, publisher: &Publisher, message: Message) -> rocketmq::Result<Stored> {
         let _in_flight = self.metrics.start();
         let started = Instant::now();
-        let outcome = producer.send(message).await;
+        let outcome = publisher.send(message).await;
         match &outcome {
             Ok(_) => {
                 self.metrics.succeed(started.elapsed());

@@ -94,6 +94,12 @@ pub enum ReadError {
          direction: Output and a consumerGroup of its own"
     )]
     Delivers,
+    /// The binding speaks HTTP, whose leases are the service's.
+    #[error(
+        "reading on request is not offered with accessProto: http; let the binding deliver to an app (direction: Input), or read \
+         from a binding with accessProto: tcp"
+    )]
+    Http,
     /// The binding has no topics.
     #[error("the binding has no topics to read from; set spec.topics")]
     NoTopics,
@@ -199,6 +205,9 @@ impl Reader {
     /// # Errors
     /// None is known.
     pub async fn acknowledge(&self, receipts: Vec<String>) -> Result<Vec<String>, ReadError> {
+        if self.binding.http_endpoint.is_some() {
+            return Err(ReadError::Http);
+        }
         let session = self.state.lock().await.session.clone();
         let (total, mut unknown) = (receipts.len(), Vec::new());
         for receipt in receipts {
@@ -226,6 +235,9 @@ impl Reader {
 
     /// The present stay in the group, or a new one.
     async fn session(&self) -> Result<Arc<Session>, ReadError> {
+        if self.binding.http_endpoint.is_some() {
+            return Err(ReadError::Http);
+        }
         if self.binding.input.is_some() {
             return Err(ReadError::Delivers);
         }

@@ -234,6 +234,7 @@ mod tests {
         BindingConfig {
             name: "b".into(),
             cluster: ClusterConfig::default(),
+            http_endpoint: None,
             topics: topics.iter().map(topic).collect(),
             group: "g".into(),
             retries: 3,

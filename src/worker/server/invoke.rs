@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::binding::encoding::Data;
+use super::super::binding::link::{Place, Stored};
 use super::super::binding::output::{PublishError, TopicOutcome};
 use super::super::binding::render::Rendered;
 use super::super::binding::request::Publication;
@@ -161,10 +162,12 @@ fn answer(name: &str, outcomes: Vec<TopicOutcome>) -> Result<Answer, Failed> {
     if outcomes.len() <= MAX_LISTED_IDS {
         metadata.push((MESSAGE_ID, ids.collect::<Vec<_>>().join(",")));
     }
-    if let [(_, Ok(receipt))] = outcomes.as_slice() {
-        metadata.push((BROKER_NAME, receipt.broker_name.clone()));
-        metadata.push((QUEUE_ID, receipt.queue_id.to_string()));
-        metadata.push((QUEUE_OFFSET, receipt.queue_offset.to_string()));
+    if let [(_, Ok(Stored { place, .. }))] = outcomes.as_slice() {
+        if let Some(Place { broker_name, queue_id, queue_offset }) = place {
+            metadata.push((BROKER_NAME, broker_name.clone()));
+            metadata.push((QUEUE_ID, queue_id.to_string()));
+            metadata.push((QUEUE_OFFSET, queue_offset.to_string()));
+        }
         return Ok(Answer { metadata, ..Answer::default() });
     }
     let topics: Vec<_> = outcomes.into_iter().map(topic_result).collect();
@@ -189,12 +192,12 @@ fn partly_failed(name: &str, outcomes: Vec<TopicOutcome>) -> Failed {
 
 fn topic_result((topic, outcome): TopicOutcome) -> TopicResult {
     match outcome {
-        Ok(receipt) => TopicResult {
+        Ok(Stored { message_id, place }) => TopicResult {
             topic,
-            message_id: Some(receipt.message_id),
-            broker_name: Some(receipt.broker_name),
-            queue_id: Some(receipt.queue_id),
-            queue_offset: Some(receipt.queue_offset),
+            message_id: Some(message_id),
+            queue_id: place.as_ref().map(|place| place.queue_id),
+            queue_offset: place.as_ref().map(|place| place.queue_offset),
+            broker_name: place.map(|place| place.broker_name),
             error: None,
         },
         Err(error) => {

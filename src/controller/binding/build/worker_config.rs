@@ -15,6 +15,7 @@ pub fn build_worker_config(binding: &ValidatedBinding) -> WorkerConfig {
         role: Role::Binding(BindingConfig {
             name,
             cluster: binding.cluster.config(),
+            http_endpoint: binding.cluster.http_endpoint.clone(),
             topics: binding.topics.clone(),
             group: binding.group.clone(),
             retries: binding.retries,

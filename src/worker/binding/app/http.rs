@@ -159,7 +159,9 @@ impl HttpApp {
             }
         };
         // daprd's own headers.
-        insert("rocketmq-broker-name", header(&message.broker_name));
+        // A message that came over HTTP has no place that is known.
+        let has_place = message.queue_id >= 0;
+        insert("rocketmq-broker-name", has_place.then(|| header(&message.broker_name)).flatten());
         insert("rocketmq-consumergroup", Some(self.group.clone()));
         let expression = self.expressions.get(&message.topic).cloned();
         insert("rocketmq-sub-expression", expression.or(Some(HeaderValue::from_static("*"))));
@@ -175,8 +177,8 @@ impl HttpApp {
             "rocketmq-keys",
             Some(&message.keys).filter(|keys| !keys.is_empty()).and_then(|keys| header(&keys.join(" "))),
         );
-        insert("rocketmq-queue-id", Some(message.queue_id.into()));
-        insert("rocketmq-queue-offset", Some(message.queue_offset.into()));
+        insert("rocketmq-queue-id", has_place.then(|| message.queue_id.into()));
+        insert("rocketmq-queue-offset", has_place.then(|| message.queue_offset.into()));
         insert("rocketmq-born-time", Some(message.born_timestamp.into()));
         insert("rocketmq-store-time", Some(message.store_timestamp.into()));
         insert("rocketmq-redelivery-count", Some(redeliveries.into()));

@@ -1,14 +1,15 @@
-//! The input binding: one consumer, and up to `max_concurrency` deliveries to the app at the same time.
+//! The input binding: one receiver, and up to `max_concurrency` deliveries to the app at the same time.
 //!
 //! ```text
-//! Consumer::recv ─▸ slot (semaphore) ─▸ App::deliver ─┬▸ 2xx                ack
+//! Receiver::recv ─▸ slot (semaphore) ─▸ App::deliver ─┬▸ 2xx                ack
 //!                                                     ├▸ no connection      keep it, probe the app, deliver again
 //!                                                     ├▸ anything else      nack with the configured wait (ordered: retry in place)
 //!                                                     └▸ the last attempt   dead-letter topic
 //! ```
-//! A slow app fills the slots, full slots stop `recv`, and the consumer's own bounds stop the pull: memory stays bounded.
+//! A slow app fills the slots, full slots stop `recv`, and the receiver's own bounds stop the pull: memory stays bounded.
 //! A message is retried in this process only while it holds its queue (ordered) or while the app cannot be reached.
 
+pub mod receiver;
 mod settle;
 mod watch;
 
@@ -20,20 +21,20 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::error::{Error, Result};
+use super::super::error::Result;
 use super::super::metrics::BindingMetrics;
 use super::super::report::Reporter;
 use super::app::{App, Failure};
 use super::backoff;
 use super::health::{Health, Part};
+use super::link::Link;
 use super::output::Output;
-use crate::rocketmq::{self, Client, Consumer, ConsumerConfig, Delivery, ReceivedMessage, Subscription};
-use crate::worker_config::binding::{BindingConfig, InputConfig, StartFrom, TopicConfig};
+use crate::rocketmq::{ReceivedMessage, Subscription};
+use crate::worker_config::binding::{BindingConfig, InputConfig, TopicConfig};
+use receiver::{Incoming, Receiver};
 
 /// Failed deliveries in a row after which the worker counts as failing.
 const FAILING_AFTER: u32 = 10;
-/// Bytes of messages that may wait for a slot.
-const BUFFERED_BYTES: usize = 16 * 1024 * 1024;
 /// What a drain takes beyond the app's own time limit: acknowledgements and the commit of offsets.
 const DRAIN_MARGIN: Duration = Duration::from_secs(5);
 
@@ -60,7 +61,7 @@ enum Next {
 
 /// One group of those that come for the first time, and one for each that comes again: a message that an app cannot take
 /// keeps no others from it but those of its first batch, once.
-fn groups(received: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+fn groups(received: Vec<Incoming>) -> Vec<Vec<Incoming>> {
     let (first, again): (Vec<_>, Vec<_>) =
         received.into_iter().partition(|delivery| delivery.message().reconsume_times == 0);
     let first = Some(first).filter(|first| !first.is_empty());
@@ -104,45 +105,27 @@ impl Input {
     ///
     /// # Errors
     /// The consumer's configuration was refused; nothing else ends it.
-    pub async fn run(self: Arc<Self>, client: &Client, token: &CancellationToken) -> Result<()> {
+    pub async fn run(self: Arc<Self>, link: &Link, token: &CancellationToken) -> Result<()> {
         if self.binding.output.is_some() && !self.wait_until_wanted(token).await {
             return Ok(());
         }
-        let started = Consumer::start(client, self.consumer_config());
-        let consumer = started.map_err(|source| Error::RocketMq { what: "failed to start the consumer", source })?;
+        let receiver = Receiver::start(link, &self.binding, &self.config)?;
         tracing::info!(group = self.binding.group, "delivering messages");
         let deliveries = TaskTracker::new();
-        tokio::join!(self.receive(&consumer, &deliveries, token), self.observe(&consumer, token));
+        tokio::join!(self.receive(&receiver, &deliveries, token), self.observe(&receiver, token));
         deliveries.close();
-        consumer.shutdown(self.drain_limit()).await;
+        receiver.shutdown(self.drain_limit()).await;
         deliveries.wait().await;
-        self.record_status(&consumer);
+        self.record_status(&receiver);
         Ok(())
     }
 
-    fn consumer_config(&self) -> ConsumerConfig {
-        let mut config = ConsumerConfig::new(&self.binding.group, subscriptions(&self.binding));
-        let (batch, slots) = (self.config.batch_size.max(1), usize::try_from(self.config.max_concurrency).unwrap_or(1));
-        config.start_from = match self.config.start_from {
-            StartFrom::First => rocketmq::StartFrom::First,
-            StartFrom::Last => rocketmq::StartFrom::Last,
-            StartFrom::Timestamp(millis) => rocketmq::StartFrom::Timestamp(millis),
-        };
-        config.ordered = self.config.ordered;
-        config.pull_batch_size = i32::try_from(batch).unwrap_or(i32::MAX);
-        // Enough to keep the slots busy while the next pull is under way.
-        config.max_in_flight_messages = (2 * slots).max(2 * usize::try_from(batch).unwrap_or(1)).max(64);
-        config.max_in_flight_bytes = BUFFERED_BYTES;
-        config.max_reconsume_times = i32::try_from(self.config.redelivery.max_attempts).unwrap_or(i32::MAX);
-        config
-    }
-
-    async fn receive(self: &Arc<Self>, consumer: &Consumer, deliveries: &TaskTracker, token: &CancellationToken) {
+    async fn receive(self: &Arc<Self>, receiver: &Receiver, deliveries: &TaskTracker, token: &CancellationToken) {
         let slots = Arc::new(Semaphore::new(usize::try_from(self.config.max_concurrency).unwrap_or(1).max(1)));
         let size = if self.config.batch { usize::try_from(self.config.batch_size).unwrap_or(1).max(1) } else { 1 };
         let slot = async || token.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await?.ok();
         while let Some(mut slot_now) = slot().await {
-            let received = consumer.recv_batch(size);
+            let received = receiver.recv_batch(size);
             let Some(received) = token.run_until_cancelled(received).await.filter(|received| !received.is_empty())
             else {
                 return;
@@ -161,11 +144,15 @@ impl Input {
     }
 
     /// Delivers a message, or a batch of messages that come for the first time.
-    async fn handle(self: Arc<Self>, group: Vec<Delivery>, _slot: OwnedSemaphorePermit, token: CancellationToken) {
+    async fn handle(self: Arc<Self>, group: Vec<Incoming>, _slot: OwnedSemaphorePermit, token: CancellationToken) {
         let Some(first) = group.first() else { return };
         let _in_flight: Vec<_> = group.iter().map(|_| self.metrics.input.start()).collect();
         let mut attempt = u32::try_from(first.message().reconsume_times).unwrap_or(0).saturating_add(1);
         loop {
+            // What comes again by itself is not delivered here once more.
+            if group.iter().any(Incoming::is_overdue) {
+                return;
+            }
             let started = Instant::now();
             let Err(failure) = self.deliver(&group, attempt - 1).await else {
                 return self.acknowledge(group, started.elapsed());
@@ -189,10 +176,10 @@ impl Input {
     }
 
     /// Sends messages to the app, and what the app asks for in its answer to RocketMQ.
-    async fn deliver(&self, group: &[Delivery], redeliveries: u32) -> std::result::Result<(), Failure> {
+    async fn deliver(&self, group: &[Incoming], redeliveries: u32) -> std::result::Result<(), Failure> {
         let reply = match group {
             [one] if !self.config.batch => self.app.deliver(one.message(), redeliveries).await?,
-            batch => self.app.deliver_batch(batch.iter().map(Delivery::message)).await?,
+            batch => self.app.deliver_batch(batch.iter().map(Incoming::message)).await?,
         };
         match (reply, group) {
             (Some(reply), [one]) => self.carry_out(reply, one.message()).await,

@@ -12,7 +12,8 @@ use super::super::health::Part;
 use super::super::request::Publication;
 use super::super::trace::TraceContext;
 use super::Input;
-use crate::rocketmq::{self, Delivery, Message, ReceivedMessage};
+use super::receiver::Incoming;
+use crate::rocketmq::{self, Message, ReceivedMessage};
 
 /// Properties of a message in a dead-letter topic of the binding's own: where it comes from, and how often it was tried.
 const ORIGIN_TOPIC: &str = "dead-letter-origin-topic";
@@ -20,7 +21,7 @@ const ORIGIN_MESSAGE_ID: &str = "dead-letter-origin-message-id";
 const ORIGIN_ATTEMPTS: &str = "dead-letter-attempts";
 
 impl Input {
-    pub(super) fn acknowledge(&self, group: Vec<Delivery>, elapsed: Duration) {
+    pub(super) fn acknowledge(&self, group: Vec<Incoming>, elapsed: Duration) {
         for delivery in group {
             delivery.ack();
             self.metrics.input.succeed(elapsed);
@@ -29,22 +30,22 @@ impl Input {
         self.health.clear(Part::App);
     }
 
-    pub(super) async fn hand_back_all(&self, group: Vec<Delivery>, attempt: u32) {
+    pub(super) async fn hand_back_all(&self, group: Vec<Incoming>, attempt: u32) {
         join_all(group.into_iter().map(|delivery| self.hand_back(delivery, attempt))).await;
     }
 
-    pub(super) async fn dead_letter_all(&self, group: Vec<Delivery>, attempt: u32) {
+    pub(super) async fn dead_letter_all(&self, group: Vec<Incoming>, attempt: u32) {
         join_all(group.into_iter().map(|delivery| self.dead_letter(delivery, attempt))).await;
     }
 
-    async fn hand_back(&self, delivery: Delivery, attempt: u32) {
+    async fn hand_back(&self, delivery: Incoming, attempt: u32) {
         match delivery.nack(backoff::redelivery(&self.config.redelivery.backoff, attempt)).await {
             Ok(()) => _ = self.metrics.redelivered.inc(),
             Err(error) => self.broker_failed("failed to hand a message back for redelivery", &error),
         }
     }
 
-    async fn dead_letter(&self, delivery: Delivery, attempt: u32) {
+    async fn dead_letter(&self, delivery: Incoming, attempt: u32) {
         let (topic, message_id) = (delivery.message().topic.clone(), delivery.message().message_id.clone());
         let moved = match &self.config.dead_letter_topic {
             Some(own) => self.move_to(own, delivery, attempt).await,
@@ -72,7 +73,7 @@ impl Input {
     }
 
     /// Stores a copy in a topic of the binding's own choice. The message is acknowledged when the broker has the copy.
-    async fn move_to(&self, topic: &str, delivery: Delivery, attempt: u32) -> rocketmq::Result<()> {
+    async fn move_to(&self, topic: &str, delivery: Incoming, attempt: u32) -> rocketmq::Result<()> {
         let message = delivery.message();
         let mut copy = Message::new(topic, message.body.clone());
         copy.tag.clone_from(&message.tag);

@@ -1,4 +1,4 @@
-//! Waiting for an app that is not there, and telling how the consumer is.
+//! Waiting for an app that is not there, and telling how the receiver is.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::super::error::rocketmq_report;
 use super::super::health::Part;
+use super::receiver::Receiver;
 use super::{Input, Next};
-use crate::rocketmq::Consumer;
 use crate::worker_config::report::ReportedError;
 
 /// First and longest wait between two looks for an app that does not answer.
@@ -49,32 +49,33 @@ impl Input {
         is_wanted
     }
 
-    /// Copies the consumer's state into report and metrics every second.
-    pub(super) async fn observe(&self, consumer: &Consumer, token: &CancellationToken) {
+    /// Copies the receiver's state into report and metrics every second.
+    pub(super) async fn observe(&self, receiver: &Receiver, token: &CancellationToken) {
         while token.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_some() {
-            self.record_status(consumer);
+            self.record_status(receiver);
         }
     }
 
-    pub(super) fn record_status(&self, consumer: &Consumer) {
-        let status = consumer.status();
-        // The group's retry topic is the consumer's own affair.
-        let queues = status.queues.iter().filter(|queue| !queue.topic.starts_with("%RETRY%")).count();
-        self.metrics.queues.set(i64::try_from(queues).unwrap_or(i64::MAX));
+    pub(super) fn record_status(&self, receiver: &Receiver) {
+        let status = receiver.status();
+        self.metrics.queues.set(i64::try_from(status.sources).unwrap_or(i64::MAX));
         self.metrics.lag.set(status.lag.map_or(-1, |lag| i64::try_from(lag).unwrap_or(i64::MAX)));
         let trouble = status.last_error.map(|error| rocketmq_report("failed to read from RocketMQ", &error));
+        if let Some(refusal) = &status.last_refusal {
+            self.note_trouble(rocketmq_report("failed to acknowledge", refusal));
+        }
         // With some queues the binding works, and with none it may be that others of its group have them all.
         match trouble {
-            Some(trouble) if !status.queues.is_empty() => {
+            Some(trouble) if status.is_reading => {
                 self.health.clear(Part::Consumer);
-                self.note_queue_trouble(trouble);
+                self.note_trouble(trouble);
             }
             trouble => self.health.set(Part::Consumer, trouble),
         }
     }
 
-    /// Reports a failure of some queues once, not every second that it lasts.
-    fn note_queue_trouble(&self, trouble: ReportedError) {
+    /// Reports a failure once, not every second that it lasts.
+    fn note_trouble(&self, trouble: ReportedError) {
         let known = self.reporter.current().last_error;
         if known.is_none_or(|known| known.message != trouble.message) {
             self.reporter.record_error(trouble);
