@@ -17,6 +17,7 @@ setup: ## Install and build everything that the other targets need
 	$(CLUSTER)/rocketmq/install.sh
 	$(CLUSTER)/databases/install.sh
 	tests/dapr_sdk/install.sh
+	tests/mq_http_sdk/install.sh
 	$(CLUSTER)/kubernetes/install.sh
 	$(CLUSTER)/kubernetes/image-build.sh base
 

@@ -62,7 +62,7 @@ begin_install() {
   local commands=()
   if needs conformance || needs e2e; then commands+=("$CLUSTER_SCRIPTS/rocketmq/install.sh"); fi
   if needs conformance || needs e2e; then commands+=("$CLUSTER_SCRIPTS/databases/install.sh"); fi
-  if needs conformance; then commands+=("$REPOSITORY/tests/dapr_sdk/install.sh"); fi
+  if needs conformance; then commands+=("$REPOSITORY/tests/dapr_sdk/install.sh" "$REPOSITORY/tests/mq_http_sdk/install.sh"); fi
   if own_cluster; then
     if needs apiserver || needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh control-plane"); fi
     if needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh" "$CLUSTER_SCRIPTS/kubernetes/image-build.sh base"); fi
