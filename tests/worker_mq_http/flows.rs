@@ -11,7 +11,7 @@ use rocketmq_connector::worker_config::report::{WorkerReport, WorkerState};
 use serde_json::{Value, json};
 
 use super::sdk::Sdk;
-use super::server::Server;
+use super::server::{Fault, Server};
 use super::worker_support::{App, LIMIT, TestWorker, eventually, output, send, worker_config};
 use super::{GROUP, with_input, with_output};
 
@@ -247,6 +247,8 @@ async fn a_drain_finishes_what_the_app_has_and_leaves_the_rest() {
     for number in 0..100 {
         server.publish("orders", &number.to_string());
     }
+    // Acknowledgements take their time, so that a drain that does not wait for them is seen.
+    server.fault(|request| (request.method == Method::DELETE).then(|| Fault::Late(Duration::from_millis(500))));
     let worker = TestWorker::start(config).await;
     app.until(4).await;
     let took = worker.stop().await;

@@ -138,7 +138,15 @@ impl Server {
     }
 
     pub async fn start_at(address: SocketAddr, topics: &[&str]) -> Self {
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        // The one before at this address may not have let go of it yet.
+        let started = Instant::now();
+        let listener = loop {
+            match tokio::net::TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(error) => assert!(started.elapsed() < Duration::from_secs(20), "{address}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
         let (server, router) = Self::prepare(listener.local_addr().unwrap(), topics);
         let stop = server.stop.clone();
         tokio::spawn(async move {
