@@ -175,6 +175,7 @@ fn sync(source: &str, target: &str) -> SyncConfig {
         source: SourceConfig::RocketMq(RocketMqSourceConfig {
             cluster: from.cluster(),
             topics: vec![source.to_owned()],
+            discovery: None,
             filter: FilterConfig::All,
             group: name.clone(),
             start_from: SyncStart::First,
@@ -183,6 +184,7 @@ fn sync(source: &str, target: &str) -> SyncConfig {
         target: TargetConfig::RocketMq(RocketMqTargetConfig {
             cluster: to.cluster(),
             topic: Some(target.to_owned()),
+            topic_map: None,
             group: name,
             tag_field: None,
             key_fields: None,

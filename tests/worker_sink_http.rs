@@ -41,6 +41,7 @@ fn sync(from: &Broker, topic: &str, url: String) -> SyncConfig {
         source: SourceConfig::RocketMq(RocketMqSourceConfig {
             cluster: from.cluster(),
             topics: vec![topic.to_owned()],
+            discovery: None,
             filter: FilterConfig::All,
             group: name,
             start_from: SyncStart::First,

@@ -28,6 +28,8 @@ pub mod types {
     pub const SUBSCRIPTION_CONSISTENT: &str = "SubscriptionConsistent";
     /// Abnormal when true: changed credentials do not work, and workers go on with the earlier ones.
     pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
+    /// Abnormal when true: topics that are found by pattern become one at the target, or are more than are read.
+    pub const TOPIC_CONFLICT: &str = "TopicConflict";
     /// Abnormal when true: a credential stands in the manifest instead of in a Secret.
     pub const PLAIN_TEXT_CREDENTIAL: &str = "PlainTextCredential";
 }
@@ -100,6 +102,8 @@ pub mod reasons {
     pub const FOREIGN_SUBSCRIPTION: &str = "ForeignSubscription";
     /// Changed credentials do not work.
     pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
+    /// Topics that are found by pattern become one at the target, or are more than are read.
+    pub const TOPIC_CONFLICT: &str = "TopicConflict";
     /// No node is eligible for a worker.
     pub const AGENT_UNAVAILABLE: &str = "AgentUnavailable";
     /// The connections of one resource pin its workers to different nodes.

@@ -1,6 +1,5 @@
 //! A data pipeline between a RocketMQ cluster and another one, a database or an HTTP endpoint.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::position::StartFrom;
 use super::quantity::{ByteSize, Duration};
 use super::reference::ConnectionRef;
-use super::status::{LastError, WorkerStatus};
 use super::sync_database::{MySqlSource, PostgresSource};
 use super::template::PodTemplate;
 use super::workload::{Autoscaling, DesiredState};
 
+pub use super::sync_status::RocketMQSyncStatus;
 pub use super::sync_target::{Delay, FileFormat, HttpTarget, ObjectStorageTarget, SyncTarget};
+pub use super::sync_topics::TopicMapping;
 pub use super::sync_transform::{CastType, Transform};
 
 /// A data pipeline: messages or rows are read from the source, transformed and written to the target.
@@ -104,13 +104,18 @@ pub struct RocketMQSyncSpec {
 #[x_kube(
     validation = Rule::new("[has(self.connectionRef), has(self.postgres), has(self.mysql)].filter(set, set).size() == 1")
         .message("set exactly one of source.connectionRef, source.postgres and source.mysql"),
-    validation = Rule::new("!has(self.connectionRef) || (has(self.topics) && self.topics.size() > 0)")
-        .message("source.topics needs at least one topic"),
+    validation = Rule::new("!has(self.connectionRef) || (has(self.topics) && self.topics.size() > 0) || \
+        (has(self.topicPatterns) && self.topicPatterns.size() > 0)")
+        .message("source.topics needs at least one topic, or source.topicPatterns one pattern"),
     validation = Rule::new(
-        "has(self.connectionRef) || !(has(self.topics) || has(self.filter) || has(self.startFrom) || \
-         has(self.consumerGroup) || has(self.useLogCache) || has(self.clusterId))",
+        "has(self.connectionRef) || !(has(self.topics) || has(self.topicPatterns) || has(self.topicRefresh) || has(self.filter) || \
+         has(self.startFrom) || has(self.consumerGroup) || has(self.useLogCache) || has(self.clusterId))",
     )
-    .message("source.topics, filter, startFrom, consumerGroup, clusterId and useLogCache belong to source.connectionRef; remove them"),
+    .message("source.topics, topicPatterns, topicRefresh, filter, startFrom, consumerGroup, clusterId and useLogCache belong to source.connectionRef; remove them"),
+    validation = Rule::new("!has(self.topicRefresh) || has(self.topicPatterns)")
+        .message("source.topicRefresh goes with source.topicPatterns").field_path(".topicRefresh"),
+    validation = Rule::new("!has(self.topicRefresh) || duration(self.topicRefresh) >= duration('1s')")
+        .message("source.topicRefresh must be at least 1s").field_path(".topicRefresh"),
     validation = Rule::new("!has(self.topics) || self.topics.all(topic, topic.matches('^[%|a-zA-Z0-9_-]+$'))")
         .message("each of source.topics must be one topic name of letters, digits, -, _, % and |; write one list entry for each topic")
         .field_path(".topics"),
@@ -125,6 +130,14 @@ pub struct SyncSource {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 127)), extend("x-kubernetes-list-type" = "set"))]
     pub topics: Vec<String>,
+    /// Regular expressions; topics whose whole name matches one are read, also those that come later. Never system, retry,
+    /// dead-letter or heartbeat topics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "set"))]
+    pub topic_patterns: Vec<String>,
+    /// Time between two looks for topics that match; 30s without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_refresh: Option<Duration>,
     /// Which messages are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<MessageFilter>,
@@ -332,69 +345,4 @@ pub enum InvalidPolicy {
     Skip,
     /// It goes to the dead-letter topic with the reason in its properties.
     DeadLetter,
-}
-
-/// What the operator has seen of a RocketMQSync.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RocketMQSyncStatus {
-    /// Generation of the spec that this status describes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// Ready, Accepted, ResolvedRefs, Paused and, while they apply, Reconciling, Stalled, PlainTextCredential.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
-    pub conditions: Vec<Condition>,
-    /// Number of worker pods.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replicas: Option<i32>,
-    /// Number of worker pods that are ready.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready_replicas: Option<i32>,
-    /// Label selector of the worker pods, for the scale subresource.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub selector: Option<String>,
-    /// Records read, since the start of the workers that run now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub records_read: Option<i64>,
-    /// Records that the target has durably, since the start of the workers that run now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub records_written: Option<i64>,
-    /// Records that the target had already, so that they were not written again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repeated: Option<i64>,
-    /// Records that may be at the target twice, because their first write ended without an answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resent: Option<i64>,
-    /// Records left out by a filter, by the loop guard or by the write policy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub left_out: Option<i64>,
-    /// Records that were skipped.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub skipped: Option<i64>,
-    /// Records that were moved to the dead-letter topic.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dead_lettered: Option<i64>,
-    /// Records that wait at the source.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lag: Option<i64>,
-    /// Milliseconds from the source's time of a record until it was acknowledged, for the newest one; the longest of all workers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay_millis: Option<i64>,
-    /// Records read a second, over the last ten seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub read_rate: Option<i64>,
-    /// Records written a second, over the last ten seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub write_rate: Option<i64>,
-    /// When records were acknowledged to the source last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_checkpoint: Option<Time>,
-    /// The newest failure, kept after it has passed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<LastError>,
-    /// Worker pods.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["pod".to_owned()]))]
-    pub workers: Vec<WorkerStatus>,
 }

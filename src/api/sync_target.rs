@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::quantity::{ByteSize, Duration};
 use super::reference::{ConnectionRef, Credential, Tls};
 use super::sync_database::{MySqlTarget, PostgresTarget};
+use super::sync_topics::TopicMapping;
 
 /// Where records go.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -20,10 +21,12 @@ use super::sync_database::{MySqlTarget, PostgresTarget};
     )
     .message("set exactly one of target.connectionRef, postgres, mysql, http and objectStorage"),
     validation = Rule::new(
-        "has(self.connectionRef) || !(has(self.topic) || has(self.producerGroup) || has(self.tags) || has(self.keys) || \
-         has(self.shardingKey) || has(self.delay) || has(self.clusterId))",
+        "has(self.connectionRef) || !(has(self.topic) || has(self.topicMapping) || has(self.producerGroup) || has(self.tags) || \
+         has(self.keys) || has(self.shardingKey) || has(self.delay) || has(self.clusterId))",
     )
-    .message("target.topic, producerGroup, tags, keys, shardingKey, delay and clusterId belong to target.connectionRef; remove them"),
+    .message("target.topic, topicMapping, producerGroup, tags, keys, shardingKey, delay and clusterId belong to target.connectionRef; remove them"),
+    validation = Rule::new("!has(self.topic) || !has(self.topicMapping)")
+        .message("set target.topic, which takes all records, or target.topicMapping, not both").field_path(".topicMapping"),
     validation = Rule::new("!has(self.topic) || self.topic.matches('^[%|a-zA-Z0-9_-]+$')")
         .message("target.topic must be one topic name of letters, digits, -, _, % and |").field_path(".topic")
 )]
@@ -35,6 +38,9 @@ pub struct SyncTarget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 127))]
     pub topic: Option<String>,
+    /// How the names of target topics are made of those of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_mapping: Option<TopicMapping>,
     /// Producer group; without it the operator derives one from the namespace and the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]

@@ -13,6 +13,7 @@ pub mod report;
 pub mod sync;
 pub mod sync_source;
 pub mod sync_target;
+pub mod sync_topics;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -57,6 +57,8 @@ pub mod warnings {
     pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
     /// Another member of the consumer group subscribes to other topics or with other expressions.
     pub const FOREIGN_SUBSCRIPTION: &str = "ForeignSubscription";
+    /// Topics that a sync finds by pattern become one at its target, or are more than it reads.
+    pub const TOPIC_CONFLICT: &str = "TopicConflict";
 }
 
 /// What the operator tells a connection's worker with every poll: what need not restart the pod. Values other than numbers

@@ -14,6 +14,7 @@ pub use super::sync_target::{
     DelayConfig, FileFormat, HttpTargetConfig, ObjectStorageTargetConfig, RocketMqTargetConfig, TableTargetConfig,
     TargetConfig,
 };
+pub use super::sync_topics::{DiscoveryConfig, PatternError, TopicMap, TopicMapConfig};
 
 /// A data pipeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

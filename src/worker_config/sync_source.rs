@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::connection::{ClusterConfig, TlsFiles};
+use super::sync_topics::DiscoveryConfig;
 
 /// Where records come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,8 +23,11 @@ pub enum SourceConfig {
 pub struct RocketMqSourceConfig {
     /// The cluster.
     pub cluster: ClusterConfig,
-    /// Topics, at least one.
+    /// Topics; at least one, unless more are found by pattern.
     pub topics: Vec<String>,
+    /// Topics that are found by pattern; none finds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<DiscoveryConfig>,
     /// Which messages are read.
     pub filter: FilterConfig,
     /// Consumer group.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::connection::{ClusterConfig, TlsFiles};
 use super::sync_source::DatabaseConfig;
+use super::sync_topics::TopicMapConfig;
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct RocketMqTargetConfig {
     /// Topic; none means the topic or table that the record comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
+    /// How the topic's name is made of that of the source; none keeps it. Goes with no `topic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_map: Option<Box<TopicMapConfig>>,
     /// Producer group.
     pub group: String,
     /// Field that becomes the tag; none keeps the source's tag.

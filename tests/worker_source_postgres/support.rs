@@ -109,6 +109,7 @@ impl Database {
             target: TargetConfig::RocketMq(RocketMqTargetConfig {
                 cluster: broker.cluster(),
                 topic: Some(topic.to_owned()),
+                topic_map: None,
                 group: self.slot.clone(),
                 tag_field: None,
                 key_fields: None,

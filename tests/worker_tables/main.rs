@@ -36,6 +36,7 @@ fn sync(broker: &Broker, topic: &str, server: &Server, table: &str) -> SyncConfi
         source: SourceConfig::RocketMq(RocketMqSourceConfig {
             cluster: broker.cluster(),
             topics: vec![topic.to_owned()],
+            discovery: None,
             filter: FilterConfig::All,
             group: name,
             start_from: SyncStart::First,

@@ -8,6 +8,7 @@ mod source;
 mod status;
 mod steps;
 mod target;
+mod topics;
 mod validate;
 
 pub use build::build_worker_config;

@@ -1,6 +1,7 @@
 //! The source of a sync as the worker sees it.
 
 use crate::api::RocketMQSyncSpec;
+use crate::api::connection::Heartbeat;
 use crate::api::position::{Position, StartFrom};
 use crate::api::sync::MessageFilter;
 use crate::api::sync_database::DdlPolicy;
@@ -13,11 +14,12 @@ use crate::worker_config::sync as config;
 
 use super::sides::{SOURCE_DATABASE, database_config};
 use super::target::cluster_id;
+use super::topics;
 
 const POSTGRES_PORT: u16 = 5432;
 const MYSQL_PORT: u16 = 3306;
 
-/// The source; `cluster` is that of its connection.
+/// The source; `cluster` is that of its connection, and `heartbeat` what that connection writes.
 ///
 /// # Errors
 /// A field that holds no usable value.
@@ -25,6 +27,7 @@ pub fn source_config(
     spec: &RocketMQSyncSpec,
     owner: &Owner,
     cluster: Option<&Cluster>,
+    heartbeat: Option<&Heartbeat>,
     files: &[MountedFile],
 ) -> Result<config::SourceConfig, Problem> {
     let source = &spec.source;
@@ -54,6 +57,7 @@ pub fn source_config(
         cluster_id: cluster_id(&cluster, source.cluster_id.as_deref()),
         cluster: cluster.config(),
         topics: source.topics.clone(),
+        discovery: topics::discovery(spec, heartbeat)?,
         filter: filter(source.filter.as_ref()),
         group: source.consumer_group.clone().unwrap_or_else(|| group(owner)),
         start_from: start_from(source.start_from.as_ref())?,

@@ -37,9 +37,13 @@ pub fn compute(
         warning(reports, warnings::CREDENTIALS_REFUSED)
             .map(|message| Draft::new(types::CREDENTIALS_REFUSED, true, reasons::CREDENTIALS_REFUSED, message)),
     );
+    drafts.extend(
+        warning(reports, warnings::TOPIC_CONFLICT)
+            .map(|message| Draft::new(types::TOPIC_CONFLICT, true, reasons::TOPIC_CONFLICT, message)),
+    );
     let generation = sync.metadata.generation.unwrap_or_default();
     let total = sync_total(reports).unwrap_or_default();
-    let checkpoint = total.checkpoint_at_millis.and_then(|millis| Timestamp::from_millisecond(millis).ok()).map(Time);
+    let checkpoint = total.checkpoint_at_millis.and_then(time);
     let before = sync.status.as_ref();
     RocketMQSyncStatus {
         observed_generation: Some(generation),
@@ -67,6 +71,10 @@ pub fn compute(
 fn selector(sync: &RocketMQSync) -> String {
     let labels = Owner::of(sync, COMPONENT).selector();
     labels.iter().map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(",")
+}
+
+fn time(millis: i64) -> Option<Time> {
+    Timestamp::from_millisecond(millis).ok().map(Time)
 }
 
 fn signed(count: u64) -> i64 {

@@ -18,6 +18,7 @@ use super::sides::{
 };
 use super::source::group;
 use super::steps::{bytes, millis};
+use super::topics;
 
 const POSTGRES_PORT: u16 = 5432;
 const MYSQL_PORT: u16 = 3306;
@@ -63,6 +64,7 @@ pub fn target_config(
         cluster_id: cluster_id(&cluster, target.cluster_id.as_deref()),
         cluster: cluster.config(),
         topic: target.topic.clone(),
+        topic_map: topics::topic_map(spec)?.map(Box::new),
         group: target.producer_group.clone().unwrap_or_else(|| group(owner)),
         tag_field: target.tags.clone(),
         key_fields: target.keys.clone(),

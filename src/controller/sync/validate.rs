@@ -24,6 +24,7 @@ use super::sides::{files, source_cluster, target_cluster};
 use super::source::source_config;
 use super::steps;
 use super::target::target_config;
+use super::topics;
 
 /// Time that a pod gets to write its last batch, in seconds.
 const GRACE_SECONDS: u32 = 45;
@@ -53,10 +54,12 @@ pub fn validate(sync: &RocketMQSync, dereferenced: &Dereferenced, settings: &Set
     let files = files(spec, source, target);
     let mut problems = not_implemented(spec);
     problems.extend(contradictions(spec));
+    let heartbeat = source.and_then(|connection| connection.heartbeat.as_ref());
+    problems.extend(topics::problems(spec, heartbeat));
     let (transforms, wrong) = steps::transforms(spec);
     problems.extend(wrong);
     let template = collect(&mut problems, Template::check(spec.template.as_ref())).unwrap_or_default();
-    let source_side = collect(&mut problems, source_config(spec, &owner, source_cluster.as_ref(), &files));
+    let source_side = collect(&mut problems, source_config(spec, &owner, source_cluster.as_ref(), heartbeat, &files));
     let target_side = collect(&mut problems, target_config(spec, &owner, target_cluster.as_ref(), &files));
     let batch = collect(&mut problems, steps::batch(&spec.batch));
     let errors = collect(&mut problems, steps::errors(&spec.errors));
@@ -151,7 +154,11 @@ fn contradictions(spec: &RocketMQSyncSpec) -> Vec<Problem> {
             "spec.target.topic: a route gives the topic of each record; remove target.topic, or the route",
         ),
         (
-            same && spec.target.topic.is_none() && !has_route,
+            spec.target.topic_mapping.is_some() && has_route,
+            "spec.target.topicMapping: a route gives the topic of each record; remove target.topicMapping, or the route",
+        ),
+        (
+            same && spec.target.topic.is_none() && spec.target.topic_mapping.is_none() && !has_route,
             "spec.target.topic: is missing, and both sides are one connection, so that each message would come back to its own \
              topic; name another topic, or another connection",
         ),

@@ -281,3 +281,71 @@ fn a_binary_log_is_read_under_an_id_and_a_name_of_the_syncs_own() {
     let refused = validate(&object, &both(), &settings()).err().unwrap().to_string();
     assert!(refused.contains("one replication stream"), "{refused}");
 }
+
+#[test]
+fn patterns_and_mappings_are_told_with_field_value_and_remedy() {
+    let table = [
+        (
+            json!({"source": {"topicPatterns": ["orders_.*", "orders_("]}}),
+            "spec.source.topicPatterns[1]: \"orders_(\" is no regular expression that can be used: unclosed group; write for",
+        ),
+        (
+            json!({"target": {"topicMapping": {"pattern": "o[", "replacement": "x"}}}),
+            "spec.target.topicMapping.pattern: \"o[\" is no regular expression",
+        ),
+        (
+            json!({"target": {"topicMapping": {"pattern": "orders_(.*)", "replacement": "$1_copy"}}}),
+            "spec.target.topicMapping.replacement: \"$1_copy\" names the group \"1_copy\", which the pattern does not have; write $1",
+        ),
+        (
+            json!({"target": {"topicMapping": {"names": {"orders": "a b"}}}}),
+            "spec.target.topicMapping.names.orders: \"a b\" is no topic name",
+        ),
+        (
+            json!({"source": {"topics": ["a", "b"]}, "target": {"topicMapping": {"names": {"a": "x", "b": "x"}}}}),
+            "spec.target.topicMapping: \"a\" and \"b\" both become \"x\"; give each a name of its own",
+        ),
+        (
+            json!({"target": {"connectionRef": {"name": "old"}, "topicMapping": {"pattern": "x.*", "replacement": "y"}}}),
+            "spec.target.topicMapping: \"orders\" becomes \"orders\", which is one of source.topics on the same connection",
+        ),
+        (
+            json!({"target": {"topicMapping": {"prefix": "dr_"}}, "transforms": [{"route": "'x'"}]}),
+            "spec.target.topicMapping: a route gives the topic",
+        ),
+        (
+            json!({"source": {"topics": ["orders", "_tapdata_heartbeat_table"]}}),
+            "spec.source.topics: \"_tapdata_heartbeat_table\" holds the heartbeats of connections",
+        ),
+        (
+            json!({"source": {"topicPatterns": ["o.*"]}, "replicas": 2}),
+            "spec.replicas: topics that are found by pattern",
+        ),
+    ];
+    for (changes, expected) in table {
+        let found = problems(changes, &both());
+        assert!(found.len() == 1 && found[0].1.starts_with(expected), "{found:#?}");
+    }
+}
+
+#[test]
+fn the_worker_looks_for_topics_but_never_for_heartbeats_and_dead_letters() {
+    let mut dereferenced = both();
+    dereferenced.source =
+        Some(connection(json!({"nameServers": ["one:1"], "heartbeat": {"topic": "beats", "interval": "5s"}})));
+    let changes = json!({
+        "source": {"topics": [], "topicPatterns": ["^orders_(.*)$"], "topicRefresh": "5s"},
+        "target": {"topicMapping": {"prefix": "dr_"}},
+        "errors": {"onInvalid": "DeadLetter", "deadLetterTopic": "orders_dead"},
+    });
+    let validated = validate(&sync(changes), &dereferenced, &settings()).ok().unwrap();
+    let (config::SourceConfig::RocketMq(source), config::TargetConfig::RocketMq(target)) =
+        (&validated.config.source, &validated.config.target)
+    else {
+        panic!("both sides should be RocketMQ");
+    };
+    let discovery = source.discovery.as_ref().unwrap();
+    assert_eq!(discovery.excluded, ["_tapdata_heartbeat_table", "beats", "orders_dead"]);
+    assert_eq!((discovery.interval_millis, discovery.patterns.as_slice()), (5_000, &["^orders_(.*)$".to_owned()][..]));
+    assert_eq!(target.topic_map.as_ref().unwrap().prefix.as_deref(), Some("dr_"));
+}

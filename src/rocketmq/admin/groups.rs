@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::consumer::offsets as offset_queries;
-use super::super::error::Result;
+use super::super::error::{ErrorKind, Result};
 use super::super::route::Queue;
 use super::super::wire::Command;
 use super::super::wire::codes::request;
@@ -70,6 +70,19 @@ impl Admin {
             self.client.0.call(&address, request, &format!("group {scoped}")).await?;
         }
         Ok(())
+    }
+
+    /// Whether a group has ever had a member: brokers make its retry topic then. Takes no right.
+    ///
+    /// # Errors
+    /// No name server answers.
+    pub async fn has_had_members(&self, group: &str) -> Result<bool> {
+        let retry = format!("%RETRY%{}", self.scoped_group(group)?);
+        match self.client.0.refresh_route(&retry).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::TopicNotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// How far a group is in each queue of a topic. A group that has committed nothing yet has offset 0.

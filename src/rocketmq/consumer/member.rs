@@ -16,7 +16,7 @@ use super::super::message_id::now_millis;
 use super::super::producer::java_hash;
 use super::super::route::Queue;
 use super::assigned::Assigned;
-use super::{ConsumerConfig, ConsumerStatus, Delivery, Filter, StartFrom};
+use super::{ConsumerConfig, ConsumerStatus, Delivery, Filter, StartFrom, Subscription};
 
 /// Prefix of the topic that holds a group's redeliveries.
 const RETRY_PREFIX: &str = "%RETRY%";
@@ -32,7 +32,7 @@ pub(crate) struct Member {
     pub bytes: Arc<Semaphore>,
     pub deliveries: mpsc::Sender<Delivery>,
     /// Topics with the namespace; the group's retry topic is the last one in clustering mode.
-    pub topics: Vec<SubscribedTopic>,
+    topics: Mutex<Vec<SubscribedTopic>>,
     client: Client,
     group: String,
     leaving: CancellationToken,
@@ -53,28 +53,22 @@ pub(crate) struct SubscribedTopic {
     pub filter: Filter,
     pub version: i64,
     pub is_retry: bool,
+    /// Where its queues start without a committed offset; none is as the consumer's settings have it.
+    start_from: Option<StartFrom>,
 }
 
 impl Member {
     pub fn new(client: &Client, config: ConsumerConfig, deliveries: mpsc::Sender<Delivery>) -> Arc<Self> {
         let group = client.0.scoped(&config.group);
-        let version = now_millis();
-        let mut topics: Vec<SubscribedTopic> = config
-            .subscriptions
-            .iter()
-            .map(|subscription| SubscribedTopic {
-                topic: client.0.scoped(&subscription.topic),
-                filter: subscription.filter.clone(),
-                version,
-                is_retry: false,
-            })
-            .collect();
+        let mut topics: Vec<SubscribedTopic> =
+            config.subscriptions.iter().map(|subscription| SubscribedTopic::of(client, subscription)).collect();
         if !config.broadcasting {
             topics.push(SubscribedTopic {
                 topic: format!("{RETRY_PREFIX}{group}"),
                 filter: Filter::All,
-                version,
+                version: now_millis(),
                 is_retry: true,
+                start_from: Some(StartFrom::First),
             });
         }
         Arc::new(Self {
@@ -83,11 +77,11 @@ impl Member {
             messages: Arc::new(Semaphore::new(config.max_in_flight_messages)),
             bytes: Arc::new(Semaphore::new(config.max_in_flight_bytes.min(u32::MAX as usize))),
             deliveries,
-            topics,
             client: client.clone(),
             group,
             leaving: client.0.token.child_token(),
             stopped: client.0.token.child_token(),
+            topics: Mutex::new(topics),
             tasks: TaskTracker::new(),
             open: AtomicUsize::new(0),
             settled: Notify::new(),
@@ -196,10 +190,34 @@ impl Member {
         self.rebalanced.notified().await;
     }
 
+    /// What it subscribes to now.
+    pub fn topics(&self) -> Vec<SubscribedTopic> {
+        lock(&self.topics).clone()
+    }
+
+    /// Subscribes to other topics. What stays the same keeps its version, which brokers compare.
+    pub fn resubscribe(&self, subscriptions: &[Subscription]) {
+        let mut topics = lock(&self.topics);
+        let wanted = subscriptions.iter().map(|subscription| SubscribedTopic::of(&self.client, subscription));
+        let mut next: Vec<SubscribedTopic> = wanted
+            .map(|wanted| {
+                let same = topics.iter().find(|known| known.topic == wanted.topic && known.filter == wanted.filter);
+                same.cloned().unwrap_or(wanted)
+            })
+            .collect();
+        next.extend(topics.iter().filter(|topic| topic.is_retry).cloned());
+        let gone = topics.iter().filter(|topic| !next.iter().any(|kept| kept.topic == topic.topic));
+        let gone: Vec<String> = gone.map(|topic| topic.topic.clone()).collect();
+        *topics = next;
+        drop(topics);
+        gone.iter().for_each(|topic| self.note(topic, None));
+    }
+
     /// Where a topic's queues start when nothing was committed.
     pub fn start_from(&self, topic: &str) -> StartFrom {
-        let retry = self.topics.iter().any(|known| known.is_retry && known.topic == topic);
-        if retry { StartFrom::First } else { self.config.start_from.clone() }
+        let own =
+            lock(&self.topics).iter().find(|known| known.topic == topic).and_then(|known| known.start_from.clone());
+        own.unwrap_or_else(|| self.config.start_from.clone())
     }
 
     /// Remembers or clears what keeps a part of the consumer from working.
@@ -238,7 +256,7 @@ impl Member {
 
     /// `SubscriptionData` of each topic.
     pub fn subscription_data(&self) -> Vec<Value> {
-        self.topics.iter().map(SubscribedTopic::data).collect()
+        lock(&self.topics).iter().map(SubscribedTopic::data).collect()
     }
 
     /// `ConsumerData` for a heartbeat.
@@ -260,6 +278,16 @@ impl Member {
 }
 
 impl SubscribedTopic {
+    fn of(client: &Client, subscription: &Subscription) -> Self {
+        Self {
+            topic: client.0.scoped(&subscription.topic),
+            filter: subscription.filter.clone(),
+            version: now_millis(),
+            is_retry: false,
+            start_from: subscription.start_from.clone(),
+        }
+    }
+
     /// Type and text of the filter expression.
     pub fn expression(&self) -> (&'static str, String) {
         match &self.filter {

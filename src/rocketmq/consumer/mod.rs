@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::error::{Error, ErrorKind, Result};
+use super::heartbeat;
 use super::route::Queue;
 
 pub use delivery::{Delivery, Redelivery};
@@ -82,14 +83,7 @@ impl ConsumerConfig {
     fn validate(&self) -> Result<()> {
         let invalid = |message: String| Err(Error::new(ErrorKind::InvalidConfig, message));
         check_group("consumerGroup", &self.group)?;
-        if self.subscriptions.is_empty() {
-            return invalid("topics: is empty; subscribe to at least one topic".into());
-        }
-        let mut topics: Vec<&str> = self.subscriptions.iter().map(|subscription| subscription.topic.as_str()).collect();
-        topics.sort_unstable();
-        if let Some(pair) = topics.windows(2).find(|pair| pair[0] == pair[1]) {
-            return invalid(format!("topics: {:?} is subscribed twice; join its expressions with ||", pair[0]));
-        }
+        check_subscriptions(&self.subscriptions)?;
         if self.max_in_flight_messages == 0 || self.max_in_flight_bytes == 0 {
             return invalid(
                 "max_in_flight_messages, max_in_flight_bytes: 0 would deliver nothing; use at least 1".into(),
@@ -99,6 +93,20 @@ impl ConsumerConfig {
             return invalid(format!("pull_batch_size: {} is not between 1 and {MAX_PULL_BATCH}", self.pull_batch_size));
         }
         Ok(())
+    }
+}
+
+/// Looks whether there is at least one subscription, and none of a topic twice.
+fn check_subscriptions(subscriptions: &[Subscription]) -> Result<()> {
+    let invalid = |message: String| Err(Error::new(ErrorKind::InvalidConfig, message));
+    if subscriptions.is_empty() {
+        return invalid("topics: is empty; subscribe to at least one topic".into());
+    }
+    let mut topics: Vec<&str> = subscriptions.iter().map(|subscription| subscription.topic.as_str()).collect();
+    topics.sort_unstable();
+    match topics.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => invalid(format!("topics: {:?} is subscribed twice; join its expressions with ||", pair[0])),
+        None => Ok(()),
     }
 }
 
@@ -129,6 +137,8 @@ pub struct Subscription {
     pub topic: String,
     /// Which of its messages are wanted.
     pub filter: Filter,
+    /// Where its queues start without a committed offset; none is as the consumer's `start_from` has it.
+    pub start_from: Option<StartFrom>,
 }
 
 /// Which messages of a topic are wanted.
@@ -146,7 +156,7 @@ impl Subscription {
     /// All messages of a topic.
     #[must_use]
     pub fn all(topic: impl Into<String>) -> Self {
-        Self { topic: topic.into(), filter: Filter::All }
+        Self { topic: topic.into(), filter: Filter::All, start_from: None }
     }
 
     /// Messages whose tag is in an expression such as `tagA || tagB`; `*` and the empty expression mean all.
@@ -155,13 +165,13 @@ impl Subscription {
         let tags: Vec<String> =
             expression.split("||").map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
         let all = tags.is_empty() || tags.iter().any(|tag| tag == "*");
-        Self { topic: topic.into(), filter: if all { Filter::All } else { Filter::Tags(tags) } }
+        Self { topic: topic.into(), filter: if all { Filter::All } else { Filter::Tags(tags) }, start_from: None }
     }
 
     /// Messages whose properties satisfy an SQL92 expression.
     #[must_use]
     pub fn sql(topic: impl Into<String>, expression: impl Into<String>) -> Self {
-        Self { topic: topic.into(), filter: Filter::Sql(expression.into()) }
+        Self { topic: topic.into(), filter: Filter::Sql(expression.into()), start_from: None }
     }
 }
 
@@ -258,6 +268,20 @@ impl Consumer {
             batch
         };
         self.member.leaving().run_until_cancelled(gather).await.unwrap_or_default()
+    }
+
+    /// Subscribes to other topics. Topics with the same filter as before go on undisturbed; queues of those that are left out are
+    /// committed and let go. All members of a group must subscribe to the same topics.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] that names the field; nothing has changed then.
+    pub async fn resubscribe(&self, subscriptions: &[Subscription]) -> Result<()> {
+        check_subscriptions(subscriptions)?;
+        self.member.resubscribe(subscriptions);
+        // Brokers refuse pulls of topics that they have not heard of.
+        heartbeat::beat(self.member.client()).await;
+        self.member.wake_rebalance();
+        Ok(())
     }
 
     /// What the consumer is doing now.

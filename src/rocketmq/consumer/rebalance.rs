@@ -40,7 +40,9 @@ pub(super) async fn run(member: Arc<Member>) {
 async fn rebalance(member: &Arc<Member>) -> bool {
     let mut routes = Vec::new();
     let mut complete = true;
-    for topic in &member.topics {
+    let topics = member.topics();
+    let_go(member, &topics).await;
+    for topic in &topics {
         match member.client().route(&topic.topic).await {
             Ok(route) => {
                 member.note(&topic.topic, None);
@@ -120,17 +122,9 @@ fn allocate(queues: &[Queue], members: usize, at: usize) -> &[Queue] {
 /// Starts the queues that are new and ends those that went to another member.
 async fn assign(member: &Arc<Member>, topic: &SubscribedTopic, mine: &BTreeSet<Queue>) {
     member.note(&topic.topic, None);
-    let mut lost = Vec::new();
+    revoke(member, |queue| queue.topic != topic.topic || mine.contains(queue)).await;
     {
         let mut queues = guard(&member.queues);
-        queues.retain(|queue, assigned| {
-            let keep = queue.topic != topic.topic || mine.contains(queue);
-            if !keep {
-                assigned.revoked.cancel(); // at once: the next member may read it already
-                lost.push(assigned.clone());
-            }
-            keep
-        });
         for queue in mine {
             if member.is_leaving() || queues.contains_key(queue) {
                 continue;
@@ -141,9 +135,27 @@ async fn assign(member: &Arc<Member>, topic: &SubscribedTopic, mine: &BTreeSet<Q
             member.spawn(pull::run(member.clone(), assigned, topic.clone()));
         }
     }
+}
+
+/// Ends the queues of topics that are not subscribed to any more.
+async fn let_go(member: &Arc<Member>, topics: &[SubscribedTopic]) {
+    revoke(member, |queue| topics.iter().any(|topic| topic.topic == queue.topic)).await;
+}
+
+/// Ends the queues for which `keeps` is false.
+async fn revoke(member: &Arc<Member>, keeps: impl Fn(&Queue) -> bool) {
+    let mut lost = Vec::new();
+    guard(&member.queues).retain(|queue, assigned| {
+        let keep = keeps(queue);
+        if !keep {
+            assigned.revoked.cancel(); // at once: the next member may read it already
+            lost.push(assigned.clone());
+        }
+        keep
+    });
     futures::future::join_all(lost.iter().map(|assigned| offsets::commit(member, assigned))).await;
     for assigned in lost {
-        tracing::debug!(group = member.group(), queue = ?assigned.queue, "a queue went to another member");
+        tracing::debug!(group = member.group(), queue = ?assigned.queue, "a queue is let go");
         if member.is_ordered() {
             member.spawn(lock::release_revoked(member.clone(), assigned));
         }

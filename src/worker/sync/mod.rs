@@ -17,6 +17,7 @@ mod writer;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -52,6 +53,8 @@ pub struct Setting {
     pub reporter: Reporter,
     /// Cancelled when the pipeline ends, or is to begin anew because certificates have changed.
     pub session: CancellationToken,
+    /// Whether there was nothing to read when this process looked for it: what comes then is read from its beginning.
+    pub has_waited: Arc<AtomicBool>,
 }
 
 /// A pipeline that is ready to run.
@@ -61,6 +64,7 @@ pub struct Sync {
     steps: Arc<Steps>,
     state: Arc<State>,
     skipped: Arc<Skipped>,
+    has_waited: Arc<AtomicBool>,
 }
 
 /// How a session of a pipeline ended.
@@ -81,7 +85,14 @@ impl Sync {
     pub fn new(context: Context, config: SyncConfig) -> Result<Self> {
         let steps = Arc::new(Steps::compile(&config.transforms)?);
         let state = Arc::new(State::new(SyncMetrics::register(&context.metrics, &context.identity)));
-        Ok(Self { context, config: Arc::new(config), steps, state, skipped: Arc::default() })
+        Ok(Self {
+            context,
+            config: Arc::new(config),
+            steps,
+            state,
+            skipped: Arc::default(),
+            has_waited: Arc::default(),
+        })
     }
 
     /// Runs until `token` is cancelled, then drains.
@@ -119,6 +130,7 @@ impl Sync {
             identity: self.context.identity.clone(),
             reporter: self.context.reporter.clone(),
             session: session.clone(),
+            has_waited: Arc::clone(&self.has_waited),
         };
         // The target first: a member of a consumer group that cannot write would only keep queues from others.
         let Some(sink) = self.open(Part::Target, &session, || AnySink::open(&setting)).await else {

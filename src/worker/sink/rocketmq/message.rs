@@ -9,7 +9,7 @@ use super::super::super::record::{Fields, Invalid, Record};
 use crate::rocketmq::route::Queue;
 use crate::rocketmq::{Delay, Message};
 use crate::worker_config::SyncConfig;
-use crate::worker_config::sync::{DelayConfig, Format, RocketMqTargetConfig, SourceConfig};
+use crate::worker_config::sync::{DelayConfig, Format, PatternError, RocketMqTargetConfig, SourceConfig, TopicMap};
 
 /// Property with the places that a message has been at, oldest first: `cluster/topic,cluster/topic`.
 pub const ORIGIN_PROPERTY: &str = "connector-origin";
@@ -20,6 +20,7 @@ const INVALID_FIELD: &str = "InvalidField";
 /// Makes messages of records.
 pub struct Composer {
     target: RocketMqTargetConfig,
+    topics: Option<TopicMap>,
     format: Format,
     /// Name of the source's cluster, when the source is RocketMQ.
     source_cluster: Option<String>,
@@ -27,13 +28,16 @@ pub struct Composer {
 
 impl Composer {
     /// A composer for a pipeline.
-    #[must_use]
-    pub fn new(config: &SyncConfig, target: &RocketMqTargetConfig) -> Self {
+    ///
+    /// # Errors
+    /// The mapping of topics cannot be used; the operator refuses such a spec.
+    pub fn new(config: &SyncConfig, target: &RocketMqTargetConfig) -> Result<Self, PatternError> {
         let source_cluster = match &config.source {
             SourceConfig::RocketMq(source) => Some(source.cluster_id.clone()),
             SourceConfig::Postgres(_) | SourceConfig::MySql(_) => None,
         };
-        Self { target: target.clone(), format: config.format, source_cluster }
+        let topics = target.topic_map.as_deref().map(TopicMap::compile).transpose()?;
+        Ok(Self { target: target.clone(), topics, format: config.format, source_cluster })
     }
 
     /// The message of a record; none when it has been at the target before, in two-way replication.
@@ -41,11 +45,12 @@ impl Composer {
     /// # Errors
     /// The body or a field cannot be used.
     pub fn compose(&self, record: &Record) -> Result<Option<Message>, Invalid> {
-        // A table's name has a dot, which topics cannot have.
-        let topic = self.target.topic.clone().unwrap_or_else(|| record.entity.replace('.', "_"));
+        let topic = self.topic_of(record);
         let origin = record.message.properties.get(ORIGIN_PROPERTY);
         let here = format!("{}/{topic}", self.target.cluster_id);
-        if origin.is_some_and(|places| places.split(',').any(|place| place == here)) {
+        let from = record.position.partition.split('@').next().unwrap_or_default();
+        let is_its_own = topic == from && self.source_cluster.as_ref() == Some(&self.target.cluster_id);
+        if is_its_own || origin.is_some_and(|places| places.split(',').any(|place| place == here)) {
             return Ok(None);
         }
         let mut message = Message::new(topic, format::encode(self.format, record)?);
@@ -54,7 +59,6 @@ impl Composer {
         }
         message.properties.clone_from(&record.message.properties);
         if let Some(cluster) = &self.source_cluster {
-            let from = record.position.partition.split('@').next().unwrap_or_default();
             let places = origin.map_or_else(String::new, |places| format!("{places},"));
             message.properties.insert(ORIGIN_PROPERTY.to_owned(), format!("{places}{cluster}/{from}"));
             let born = record.message.born_millis.to_string();
@@ -65,6 +69,15 @@ impl Composer {
             message.properties.insert(OPERATION_PROPERTY.to_owned(), operation);
         }
         Ok(Some(message))
+    }
+
+    /// The topic that a record goes to. A table's name has a dot, which topics cannot have.
+    fn topic_of(&self, record: &Record) -> String {
+        if let Some(topic) = &self.target.topic {
+            return topic.clone();
+        }
+        let name = record.entity.replace('.', "_");
+        self.topics.as_ref().map_or_else(|| name.clone(), |topics| topics.target_of(&name))
     }
 
     /// Tag, keys, sharding key, id and delay.

@@ -6,11 +6,13 @@ use serde_json::json;
 use super::*;
 use crate::worker::record::{MessageParts, Operation, Payload, Position, QueueOf};
 use crate::worker_config::ClusterConfig;
+use crate::worker_config::sync::TopicMapConfig;
 
 fn target() -> RocketMqTargetConfig {
     RocketMqTargetConfig {
         cluster: ClusterConfig::default(),
         topic: None,
+        topic_map: None,
         group: "g".into(),
         tag_field: None,
         key_fields: None,
@@ -24,7 +26,8 @@ fn target() -> RocketMqTargetConfig {
 fn composer(change: impl FnOnce(&mut RocketMqTargetConfig)) -> Composer {
     let mut target = target();
     change(&mut target);
-    Composer { target, format: Format::Json, source_cluster: Some("east".into()) }
+    let topics = target.topic_map.as_ref().map(|map| TopicMap::compile(map).unwrap());
+    Composer { target, topics, format: Format::Json, source_cluster: Some("east".into()) }
 }
 
 fn record(body: Value) -> Record {
@@ -72,6 +75,27 @@ fn a_message_goes_nowhere_twice() {
     assert_eq!(composer.compose(&record).unwrap(), None);
     record.message.properties.insert(ORIGIN_PROPERTY.into(), "west/other".into());
     assert!(composer.compose(&record).unwrap().is_some(), "another topic of the same cluster is another place");
+}
+
+#[test]
+fn a_topic_gets_the_name_that_the_mapping_makes() {
+    let prefix = TopicMapConfig { prefix: Some("dr_".into()), ..TopicMapConfig::default() };
+    let composer = composer(|target| target.topic_map = Some(Box::new(prefix)));
+    let mut record = record(json!({"n": 1}));
+    assert_eq!(composer.compose(&record).unwrap().unwrap().topic, "dr_orders");
+    record.entity = "public.orders".into();
+    assert_eq!(composer.compose(&record).unwrap().unwrap().topic, "dr_public_orders");
+    record.message.properties.insert(ORIGIN_PROPERTY.into(), "west/dr_public_orders".into());
+    assert_eq!(composer.compose(&record).unwrap(), None, "the loop guard knows the name at the target");
+}
+
+#[test]
+fn a_message_is_not_written_to_the_topic_that_it_is_read_from() {
+    let composer = composer(|target| target.cluster_id = "east".into());
+    let mut record = record(json!({"n": 1}));
+    assert_eq!(composer.compose(&record).unwrap(), None);
+    record.entity = "other".into();
+    assert!(composer.compose(&record).unwrap().is_some());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::error::rocketmq_report;
+use super::super::error::{reported, rocketmq_report};
 use super::super::record::{Position, Record};
 use super::super::sync::Setting;
 use super::super::sync::cluster::{self, Followed};
@@ -53,7 +53,8 @@ impl RocketMqSink {
         (settings.send_timeout, settings.retries) = (SEND_TIMEOUT, u32::MAX);
         let producer = Producer::new(cluster.client(), settings)
             .map_err(|error| rocketmq_report("the target: failed to build the producer", &error))?;
-        let composer = Composer::new(&setting.config, config);
+        let composer = Composer::new(&setting.config, config)
+            .map_err(|error| reported("InvalidWorkerConfig", error.to_string(), "correct target.topicMapping"))?;
         let (done, existing) = (HashMap::new(), HashSet::new());
         Ok(Self { cluster, producer, config: config.clone(), composer, done, resent: 0, existing })
     }

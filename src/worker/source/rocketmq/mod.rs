@@ -3,13 +3,20 @@
 //! A queue is a partition. Its pull hands messages over in order, and its committed offset is the first one that is not
 //! acknowledged, so a crash at any moment repeats messages and loses none.
 
+mod discovery;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::rocketmq::property;
-use crate::rocketmq::{Consumer, ConsumerConfig, Delivery, Filter, Queue, ReceivedMessage, StartFrom, Subscription};
+use crate::rocketmq::{
+    Client, Consumer, ConsumerConfig, Delivery, Filter, Queue, ReceivedMessage, StartFrom, Subscription,
+};
 use crate::worker_config::report::ReportedError;
 use crate::worker_config::sync::{FilterConfig, RocketMqSourceConfig, StartOffset, SyncStart};
 
@@ -18,6 +25,7 @@ use super::super::record::{MessageParts, Operation, Payload, Position, QueueOf, 
 use super::super::sync::Setting;
 use super::super::sync::cluster::{self, Followed};
 use super::{ReadError, Source, SourceStatus};
+use discovery::Discovery;
 
 /// How long acknowledgements may take when the source is closed.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -33,9 +41,11 @@ static NO_KEYS: LazyLock<Arc<[String]>> = LazyLock::new(|| Arc::from([]));
 /// A consumer whose messages are records.
 pub struct RocketMqSource {
     cluster: Followed,
-    consumer: Consumer,
+    consumer: Arc<Consumer>,
     group: String,
     open: Mutex<Open>,
+    /// Ends what looks for topics.
+    stop: CancellationToken,
 }
 
 /// Deliveries that are not acknowledged, by partition in the order of their offsets.
@@ -50,13 +60,28 @@ impl RocketMqSource {
     /// Joins the consumer group.
     ///
     /// # Errors
-    /// A file or the cluster cannot be read, or the configuration was refused.
+    /// A file or the cluster cannot be read, there is no topic yet, or the configuration was refused.
     pub async fn open(setting: &Setting, config: &RocketMqSourceConfig) -> Result<Self, ReportedError> {
         let cluster = cluster::connect(setting, &config.cluster, "the source").await?;
-        let client = cluster.client();
-        let started = Consumer::start(client, consumer_config(setting, config));
-        let consumer = started.map_err(|error| rocketmq_report("failed to start the consumer", &error))?;
-        Ok(Self { cluster, consumer, group: config.group.clone(), open: Mutex::default() })
+        let begun = async {
+            let (subscriptions, discovery) = subscriptions(setting, config, cluster.client()).await?;
+            let started = Consumer::start(cluster.client(), consumer_config(setting, config, subscriptions));
+            let consumer = started.map_err(|error| rocketmq_report("failed to start the consumer", &error))?;
+            Ok((Arc::new(consumer), discovery))
+        };
+        let (consumer, discovery) = match begun.await {
+            Ok(begun) => begun,
+            Err(error) => {
+                cluster.close().await;
+                return Err(error);
+            }
+        };
+        let stop = setting.session.child_token();
+        if let Some(discovery) = discovery {
+            let (client, consumer) = (cluster.client().clone(), Arc::clone(&consumer));
+            tokio::spawn(discovery.follow(client, consumer, setting.clone(), stop.clone()));
+        }
+        Ok(Self { cluster, consumer, group: config.group.clone(), open: Mutex::default(), stop })
     }
 
     fn keep(&self, deliveries: Vec<Delivery>) -> Vec<Record> {
@@ -132,6 +157,7 @@ impl Source for RocketMqSource {
     }
 
     async fn close(&self) {
+        self.stop.cancel();
         // Before the open deliveries are dropped the consumer must know that it leaves, or they would be repeated here.
         let leaving = self.consumer.shutdown(DRAIN);
         let let_go = async {
@@ -143,16 +169,41 @@ impl Source for RocketMqSource {
     }
 }
 
-fn consumer_config(setting: &Setting, config: &RocketMqSourceConfig) -> ConsumerConfig {
+/// What is read at first, and what goes on looking for more.
+async fn subscriptions(
+    setting: &Setting,
+    config: &RocketMqSourceConfig,
+    client: &Client,
+) -> Result<(Vec<Subscription>, Option<Discovery>), ReportedError> {
     let filter = match &config.filter {
         FilterConfig::All => Filter::All,
         FilterConfig::Tags(tags) => Filter::Tags(tags.clone()),
         FilterConfig::Sql(expression) => Filter::Sql(expression.clone()),
     };
-    // A topic that is named twice would be refused.
-    let topics: BTreeSet<&String> = config.topics.iter().collect();
-    let subscriptions =
-        topics.into_iter().map(|topic| Subscription { topic: topic.clone(), filter: filter.clone() }).collect();
+    let Some(mut discovery) = Discovery::of(setting, config, &filter)? else {
+        // A topic that is named twice would be refused.
+        let topics: BTreeSet<&String> = config.topics.iter().collect();
+        let one = |topic: &String| Subscription { topic: topic.clone(), filter: filter.clone(), start_from: None };
+        return Ok((topics.into_iter().map(one).collect(), None));
+    };
+    let failed = |error| rocketmq_report("failed to look for topics", &error);
+    discovery.take_up(&client.admin().user_topics().await.map_err(failed)?);
+    // A group that has been here before has committed what it read: a topic without an offset came while it was away.
+    let is_known = setting.has_waited.load(Ordering::Relaxed)
+        || client.admin().has_had_members(&config.group).await.map_err(failed)?;
+    let subscriptions = discovery.subscriptions(is_known.then_some(&StartFrom::First));
+    if subscriptions.is_empty() {
+        setting.has_waited.store(true, Ordering::Relaxed);
+        return Err(discovery.nothing());
+    }
+    Ok((subscriptions, Some(discovery)))
+}
+
+fn consumer_config(
+    setting: &Setting,
+    config: &RocketMqSourceConfig,
+    subscriptions: Vec<Subscription>,
+) -> ConsumerConfig {
     let batch = &setting.config.batch;
     let in_batch = |bound: u64| usize::try_from(bound).unwrap_or(usize::MAX).saturating_mul(OPEN_BATCHES);
     let mut consumer = ConsumerConfig::new(&config.group, subscriptions);

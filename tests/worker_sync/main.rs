@@ -1,6 +1,8 @@
 //! Syncs between real brokers: what a copy keeps, and that nothing is lost whatever ends in between.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
 
+mod topics;
+#[path = "../worker_support/mod.rs"]
 mod worker_support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +28,7 @@ fn sync(from: &Broker, source: &str, to: &Broker, target: &str) -> SyncConfig {
         source: SourceConfig::RocketMq(RocketMqSourceConfig {
             cluster: from.cluster(),
             topics: vec![source.to_owned()],
+            discovery: None,
             filter: FilterConfig::All,
             group: name.clone(),
             start_from: SyncStart::First,
@@ -34,6 +37,7 @@ fn sync(from: &Broker, source: &str, to: &Broker, target: &str) -> SyncConfig {
         target: TargetConfig::RocketMq(RocketMqTargetConfig {
             cluster: to.cluster(),
             topic: Some(target.to_owned()),
+            topic_map: None,
             group: name,
             tag_field: None,
             key_fields: None,
