@@ -176,6 +176,7 @@ fn sync(source: &str, target: &str) -> SyncConfig {
             cluster: from.cluster(),
             topics: vec![source.to_owned()],
             discovery: None,
+            heartbeat: None,
             filter: FilterConfig::All,
             group: name.clone(),
             start_from: SyncStart::First,

@@ -42,6 +42,7 @@ fn sync(from: &Broker, topic: &str, url: String) -> SyncConfig {
             cluster: from.cluster(),
             topics: vec![topic.to_owned()],
             discovery: None,
+            heartbeat: None,
             filter: FilterConfig::All,
             group: name,
             start_from: SyncStart::First,

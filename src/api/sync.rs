@@ -11,7 +11,7 @@ use super::sync_database::{MySqlSource, PostgresSource};
 use super::template::PodTemplate;
 use super::workload::{Autoscaling, DesiredState};
 
-pub use super::sync_status::RocketMQSyncStatus;
+pub use super::sync_status::{RocketMQSyncStatus, SyncHeartbeat};
 pub use super::sync_target::{Delay, FileFormat, HttpTarget, ObjectStorageTarget, SyncTarget};
 pub use super::sync_topics::TopicMapping;
 pub use super::sync_transform::{CastType, Transform};

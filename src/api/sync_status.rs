@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::{LastError, WorkerStatus};
@@ -54,6 +55,10 @@ pub struct RocketMQSyncStatus {
     /// Milliseconds from the source's time of a record until it was acknowledged, for the newest one; the longest of all workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_millis: Option<i64>,
+    /// The newest heartbeat of the source's connection that came through the sync, or one that is still on its way and has been for
+    /// longer; the slowest of all workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<SyncHeartbeat>,
     /// Records read a second, over the last ten seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_rate: Option<i64>,
@@ -70,4 +75,14 @@ pub struct RocketMQSyncStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["pod".to_owned()]))]
     pub workers: Vec<WorkerStatus>,
+}
+
+/// A heartbeat that goes through a sync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncHeartbeat {
+    /// When it was written.
+    pub written: Time,
+    /// Milliseconds from then until all records read before it were at the target, or until now while they are not.
+    pub delay_millis: i64,
 }

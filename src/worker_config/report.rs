@@ -151,6 +151,9 @@ pub struct SyncReport {
     /// Milliseconds from the source's time of the record acknowledged last to its acknowledgement; none before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_millis: Option<u64>,
+    /// The heartbeat of the source's connection that came through last, or one that is still on its way and has been for longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<BeatReport>,
     /// Records read a second, over the last ten seconds.
     pub read_rate: f64,
     /// Records written a second, over the last ten seconds.
@@ -163,6 +166,16 @@ pub struct SyncReport {
     /// Progress of each table that is read in full.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableProgress>,
+}
+
+/// A heartbeat that goes through a sync.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BeatReport {
+    /// Milliseconds since the Unix epoch at which it was written.
+    pub written_at_millis: i64,
+    /// Milliseconds from then until everything that was read before it was acknowledged, or until now.
+    pub delay_millis: u64,
 }
 
 /// How far the reading of a table in full has come.

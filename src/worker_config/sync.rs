@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::connection::{ClusterConfig, TlsFiles};
 
 pub use super::sync_source::{
-    DatabaseConfig, Ddl, FilterConfig, MySqlSourceConfig, PostgresSourceConfig, RocketMqSourceConfig, SourceConfig,
-    StartOffset, SyncStart,
+    DatabaseConfig, Ddl, FilterConfig, HeartbeatSource, MySqlSourceConfig, PostgresSourceConfig, RocketMqSourceConfig,
+    SourceConfig, StartOffset, SyncStart,
 };
 pub use super::sync_target::{
     DelayConfig, FileFormat, HttpTargetConfig, ObjectStorageTargetConfig, RocketMqTargetConfig, TableTargetConfig,

@@ -28,6 +28,9 @@ pub struct RocketMqSourceConfig {
     /// Topics that are found by pattern; none finds none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<DiscoveryConfig>,
+    /// The cluster's heartbeats, by which the delay is measured; none measures none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<HeartbeatSource>,
     /// Which messages are read.
     pub filter: FilterConfig,
     /// Consumer group.
@@ -36,6 +39,16 @@ pub struct RocketMqSourceConfig {
     pub start_from: SyncStart,
     /// Name of this cluster for the loop guard of two-way replication.
     pub cluster_id: String,
+}
+
+/// Where the source's connection writes its heartbeats.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeartbeatSource {
+    /// Their topic.
+    pub topic: String,
+    /// Milliseconds between two.
+    pub interval_millis: u64,
 }
 
 /// Which messages are read.

@@ -1,6 +1,7 @@
 //! Syncs between real brokers: what a copy keeps, and that nothing is lost whatever ends in between.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
 
+mod heartbeat;
 mod topics;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;
@@ -29,6 +30,7 @@ fn sync(from: &Broker, source: &str, to: &Broker, target: &str) -> SyncConfig {
             cluster: from.cluster(),
             topics: vec![source.to_owned()],
             discovery: None,
+            heartbeat: None,
             filter: FilterConfig::All,
             group: name.clone(),
             start_from: SyncStart::First,

@@ -37,6 +37,7 @@ fn sync(broker: &Broker, topic: &str, server: &Server, table: &str) -> SyncConfi
             cluster: broker.cluster(),
             topics: vec![topic.to_owned()],
             discovery: None,
+            heartbeat: None,
             filter: FilterConfig::All,
             group: name,
             start_from: SyncStart::First,

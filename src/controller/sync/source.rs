@@ -58,10 +58,18 @@ pub fn source_config(
         cluster: cluster.config(),
         topics: source.topics.clone(),
         discovery: topics::discovery(spec, heartbeat)?,
+        heartbeat: heartbeat.filter(|heartbeat| heartbeat.enabled).and_then(heartbeat_source),
         filter: filter(source.filter.as_ref()),
         group: source.consumer_group.clone().unwrap_or_else(|| group(owner)),
         start_from: start_from(source.start_from.as_ref())?,
     }))
+}
+
+/// None where the interval is none: the connection tells that itself.
+fn heartbeat_source(heartbeat: &Heartbeat) -> Option<config::HeartbeatSource> {
+    let interval = heartbeat.interval.to_std()?;
+    let interval_millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+    Some(config::HeartbeatSource { topic: heartbeat.topic.clone(), interval_millis })
 }
 
 /// The group of a sync that names none.

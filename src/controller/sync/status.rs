@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{reasons, types};
+use crate::api::sync::SyncHeartbeat;
 use crate::api::{RocketMQSync, RocketMQSyncStatus};
 use crate::controller::children::Owner;
 use crate::controller::conditions::{Draft, merge};
@@ -13,7 +14,7 @@ use crate::controller::settle::Outcome;
 use crate::controller::status::{Situation, conditions_of};
 use crate::controller::worker_status::{PodReport, sync_total};
 use crate::controller::workload::state::{Rollout, complaint, newest_error, warning, workers};
-use crate::worker_config::report::warnings;
+use crate::worker_config::report::{BeatReport, warnings};
 
 use super::COMPONENT;
 
@@ -60,12 +61,17 @@ pub fn compute(
         dead_lettered: Some(signed(total.dead_lettered)),
         lag: total.lag.map(signed),
         delay_millis: total.delay_millis.map(signed),
+        heartbeat: total.heartbeat.and_then(heartbeat),
         read_rate: Some(whole(total.read_rate)),
         write_rate: Some(whole(total.write_rate)),
         last_checkpoint: checkpoint.or_else(|| before.and_then(|status| status.last_checkpoint.clone())),
         last_error: newest_error(before.and_then(|status| status.last_error.as_ref()), reports),
         workers: workers(reports),
     }
+}
+
+fn heartbeat(beat: BeatReport) -> Option<SyncHeartbeat> {
+    Some(SyncHeartbeat { written: time(beat.written_at_millis)?, delay_millis: signed(beat.delay_millis) })
 }
 
 fn selector(sync: &RocketMQSync) -> String {

@@ -347,5 +347,7 @@ fn the_worker_looks_for_topics_but_never_for_heartbeats_and_dead_letters() {
     let discovery = source.discovery.as_ref().unwrap();
     assert_eq!(discovery.excluded, ["_tapdata_heartbeat_table", "beats", "orders_dead"]);
     assert_eq!((discovery.interval_millis, discovery.patterns.as_slice()), (5_000, &["^orders_(.*)$".to_owned()][..]));
+    let heartbeat = source.heartbeat.as_ref().unwrap();
+    assert_eq!((heartbeat.topic.as_str(), heartbeat.interval_millis), ("beats", 5_000));
     assert_eq!(target.topic_map.as_ref().unwrap().prefix.as_deref(), Some("dr_"));
 }

@@ -180,6 +180,7 @@ fn add_sync(one: &SyncReport, other: &SyncReport) -> SyncReport {
         in_flight: one.in_flight.saturating_add(other.in_flight),
         lag,
         delay_millis: one.delay_millis.max(other.delay_millis),
+        heartbeat: [one.heartbeat, other.heartbeat].into_iter().flatten().max_by_key(|beat| beat.delay_millis),
         read_rate: one.read_rate + other.read_rate,
         write_rate: one.write_rate + other.write_rate,
         partitions: one.partitions.saturating_add(other.partitions),

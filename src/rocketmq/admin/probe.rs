@@ -1,6 +1,7 @@
 //! Questions that change nothing and leave no trace: rights, settings, versions, and messages by offset outside of a group.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::super::consumer::offsets as offset_queries;
 use super::super::error::{Error, ErrorKind, Result};
@@ -17,6 +18,8 @@ pub const TOOLS_GROUP: &str = "TOOLS_CONSUMER";
 
 /// The request brings its subscription along (`PullSysFlag`), so that none has to be registered; nothing is committed.
 const FLAG_SUBSCRIPTION: i32 = 4;
+/// The broker may hold the request until there is a message (`PullSysFlag`).
+const FLAG_SUSPEND: i32 = 2;
 /// Ordinals of 4.9.0 and 5.0.0 in `MQVersion`: two for each version, ten versions for each minor version from then on.
 const V4_9_0: i16 = 393;
 const V5_0_0: i16 = 413;
@@ -136,7 +139,23 @@ impl Admin {
     /// # Errors
     /// The broker cannot be reached or refuses.
     pub async fn peek(&self, queue: &Queue, group: &str, offset: i64, count: u32) -> Result<Peek> {
+        self.peek_waiting(queue, group, offset, count, Duration::ZERO).await
+    }
+
+    /// As [`peek`](Self::peek), but the broker waits up to `patience` for a message when there is none.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or refuses.
+    pub async fn peek_waiting(
+        &self,
+        queue: &Queue,
+        group: &str,
+        offset: i64,
+        count: u32,
+        patience: Duration,
+    ) -> Result<Peek> {
         let client = &self.client.0;
+        let waits = if patience.is_zero() { 0 } else { FLAG_SUSPEND };
         let group = if group == TOOLS_GROUP { group.to_owned() } else { client.scoped(group) };
         let address = client.master_address(&queue.broker_name)?;
         let request = Command::request(request::PULL_MESSAGE)
@@ -145,14 +164,14 @@ impl Admin {
             .with("queueId", queue.queue_id)
             .with("queueOffset", offset)
             .with("maxMsgNums", count)
-            .with("sysFlag", FLAG_SUBSCRIPTION)
+            .with("sysFlag", FLAG_SUBSCRIPTION | waits)
             .with("commitOffset", 0)
-            .with("suspendTimeoutMillis", 0)
+            .with("suspendTimeoutMillis", patience.as_millis())
             .with("subscription", "*")
             .with("subVersion", now_millis())
             .with("expressionType", "TAG")
             .with("bname", &queue.broker_name);
-        let answer = client.exchange(&address, request, client.config.request_timeout).await?;
+        let answer = client.exchange(&address, request, client.config.request_timeout + patience).await?;
         let number = |name: &str| answer.number(name).unwrap_or_default();
         let (min_offset, max_offset) = (number("minOffset"), number("maxOffset"));
         match i32::from(answer.code) {

@@ -41,7 +41,8 @@ async fn rebalance(member: &Arc<Member>) -> bool {
     let mut routes = Vec::new();
     let mut complete = true;
     let topics = member.topics();
-    let_go(member, &topics).await;
+    let unsubscribed = revoke(member, |queue| topics.iter().any(|topic| topic.topic == queue.topic));
+    let_go(member, unsubscribed).await;
     for topic in &topics {
         match member.client().route(&topic.topic).await {
             Ok(route) => {
@@ -122,7 +123,7 @@ fn allocate(queues: &[Queue], members: usize, at: usize) -> &[Queue] {
 /// Starts the queues that are new and ends those that went to another member.
 async fn assign(member: &Arc<Member>, topic: &SubscribedTopic, mine: &BTreeSet<Queue>) {
     member.note(&topic.topic, None);
-    revoke(member, |queue| queue.topic != topic.topic || mine.contains(queue)).await;
+    let lost = revoke(member, |queue| queue.topic != topic.topic || mine.contains(queue));
     {
         let mut queues = guard(&member.queues);
         for queue in mine {
@@ -135,15 +136,11 @@ async fn assign(member: &Arc<Member>, topic: &SubscribedTopic, mine: &BTreeSet<Q
             member.spawn(pull::run(member.clone(), assigned, topic.clone()));
         }
     }
+    let_go(member, lost).await;
 }
 
-/// Ends the queues of topics that are not subscribed to any more.
-async fn let_go(member: &Arc<Member>, topics: &[SubscribedTopic]) {
-    revoke(member, |queue| topics.iter().any(|topic| topic.topic == queue.topic)).await;
-}
-
-/// Ends the queues for which `keeps` is false.
-async fn revoke(member: &Arc<Member>, keeps: impl Fn(&Queue) -> bool) {
+/// Ends the queues for which `keeps` is false, and returns them.
+fn revoke(member: &Arc<Member>, keeps: impl Fn(&Queue) -> bool) -> Vec<Arc<Assigned>> {
     let mut lost = Vec::new();
     guard(&member.queues).retain(|queue, assigned| {
         let keep = keeps(queue);
@@ -153,9 +150,14 @@ async fn revoke(member: &Arc<Member>, keeps: impl Fn(&Queue) -> bool) {
         }
         keep
     });
+    lost
+}
+
+/// Commits queues that have ended, and gives their locks back.
+async fn let_go(member: &Arc<Member>, lost: Vec<Arc<Assigned>>) {
     futures::future::join_all(lost.iter().map(|assigned| offsets::commit(member, assigned))).await;
     for assigned in lost {
-        tracing::debug!(group = member.group(), queue = ?assigned.queue, "a queue is let go");
+        tracing::debug!(group = member.group(), queue = ?assigned.queue, "a queue was let go");
         if member.is_ordered() {
             member.spawn(lock::release_revoked(member.clone(), assigned));
         }

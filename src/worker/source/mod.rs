@@ -32,6 +32,12 @@ pub trait Source: Send + Sync {
     /// The target has everything of these partitions up to and including these positions, one for each partition.
     fn acknowledge(&self, positions: &[Position]);
 
+    /// Waits for a heartbeat of the source's connection, and gives when it was written, milliseconds since the Unix epoch; for ever
+    /// where there is none. Nothing is lost when the future is dropped before it is ready.
+    fn beat(&self) -> impl Future<Output = i64> + Send {
+        std::future::pending()
+    }
+
     /// How it stands.
     fn status(&self) -> SourceStatus;
 
@@ -59,6 +65,8 @@ pub struct SourceStatus {
     pub trouble: Option<ReportedError>,
     /// Progress of tables that are read in full.
     pub tables: Vec<TableProgress>,
+    /// When the heartbeat was written that waits to be taken by the pipeline, milliseconds since the Unix epoch.
+    pub waiting_beat_millis: Option<i64>,
 }
 
 /// The source that a configuration asks for.
@@ -105,6 +113,13 @@ impl Source for AnySource {
             Self::RocketMq(source) => source.acknowledge(positions),
             Self::Postgres(source) => source.acknowledge(positions),
             Self::MySql(source) => source.acknowledge(positions),
+        }
+    }
+
+    async fn beat(&self) -> i64 {
+        match self {
+            Self::RocketMq(source) => source.beat().await,
+            Self::Postgres(source) => source.beat().await,
         }
     }
 

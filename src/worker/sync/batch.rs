@@ -24,6 +24,7 @@ pub struct Batch {
     bytes: usize,
     began: Option<Instant>,
     newest_millis: Option<i64>,
+    oldest_beat_millis: Option<i64>,
 }
 
 impl Batch {
@@ -38,6 +39,18 @@ impl Batch {
         }
     }
 
+    /// Takes a heartbeat along, which was written at this time: it is through when the batch is.
+    pub fn note_beat(&mut self, at_millis: i64) {
+        self.began.get_or_insert_with(Instant::now);
+        self.oldest_beat_millis.get_or_insert(at_millis);
+    }
+
+    /// When the oldest heartbeat was written that goes with it, milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn beat(&self) -> Option<i64> {
+        self.oldest_beat_millis
+    }
+
     /// Adds a record that is to be written.
     pub fn push(&mut self, record: Record) {
         self.bytes += record.bytes();
@@ -50,10 +63,10 @@ impl Batch {
         self.dead.push((record, why));
     }
 
-    /// Whether nothing was read for it.
+    /// Whether nothing was read for it, no heartbeat either.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.oldest_beat_millis.is_none()
     }
 
     /// Records that it accounts for.
@@ -159,6 +172,16 @@ mod tests {
         batch.cut(2);
         assert_eq!(ends(&batch), [("a".to_owned(), 1), ("b".to_owned(), 4)]);
         assert_eq!(batch.records.len(), 2);
+    }
+
+    #[test]
+    fn a_heartbeat_alone_makes_a_batch_that_is_due() {
+        let bounds = BatchConfig { max_records: 2, max_bytes: 1 << 20, max_wait_millis: 100 };
+        let mut batch = Batch::default();
+        batch.note_beat(7);
+        batch.note_beat(9);
+        assert_eq!((batch.is_empty(), batch.count(), batch.beat()), (false, 0, Some(7)));
+        assert!(batch.deadline(&bounds).is_some() && !batch.is_full(&bounds));
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct SyncMetrics {
     pub lag: Gauge,
     /// Milliseconds from the source's time of a record to its acknowledgement; -1 before the first.
     pub delay_millis: Gauge,
+    /// Milliseconds that the newest heartbeat took through the pipeline; -1 before the first.
+    pub beat_delay_millis: Gauge,
     write_seconds: Histogram,
 }
 
@@ -74,10 +76,12 @@ impl SyncMetrics {
             in_flight: Gauge::default(),
             lag: Gauge::default(),
             delay_millis: Gauge::default(),
+            beat_delay_millis: Gauge::default(),
             write_seconds: Histogram::new(BUCKETS),
         };
         new.lag.set(-1);
         new.delay_millis.set(-1);
+        new.beat_delay_millis.set(-1);
         metrics.register(|registry| {
             let registry = registry.sub_registry_with_labels(labels.into_iter());
             let counters = [
@@ -97,6 +101,7 @@ impl SyncMetrics {
                 ("component_in_flight_events", "Records read and not acknowledged", &new.in_flight),
                 ("consumer_lag_events", "Records that wait at the source, -1 until known", &new.lag),
                 ("delay_milliseconds", "From the source's time to the acknowledgement, -1 at first", &new.delay_millis),
+                ("heartbeat_delay_milliseconds", "Of the newest heartbeat, -1 at first", &new.beat_delay_millis),
             ];
             for (name, help, gauge) in gauges {
                 registry.register(name, help, gauge.clone());

@@ -86,6 +86,11 @@ impl Reader {
         let end = loop {
             let records = match self.next(&batch, token).await {
                 Next::Records(records) => records,
+                Next::Beat(at_millis) => {
+                    self.state.beat_taken(at_millis);
+                    batch.note_beat(at_millis);
+                    continue;
+                }
                 Next::Due => {
                     if !self.hand_on(&mut batch).await {
                         break ReadEnd::Cancelled;
@@ -116,6 +121,7 @@ impl Reader {
             biased;
             () = token.cancelled() => return Next::End(ReadEnd::Cancelled),
             () = due => return Next::Due,
+            at_millis = self.source.beat() => return Next::Beat(at_millis),
             read = self.source.read(READ) => read,
         };
         match read {
@@ -182,6 +188,8 @@ impl Reader {
 
 enum Next {
     Records(Vec<Record>),
+    /// A heartbeat, with the time at which it was written.
+    Beat(i64),
     /// The batch is to be written now.
     Due,
     End(ReadEnd),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::error::reported;
 use super::super::source::SourceStatus;
 use super::metrics::SyncMetrics;
-use crate::worker_config::report::{ReportedError, SyncReport};
+use crate::worker_config::report::{BeatReport, ReportedError, SyncReport};
 
 /// Span over which rates are taken.
 const RATE_SPAN: Duration = Duration::from_secs(10);
@@ -40,6 +40,10 @@ struct Inner {
     checkpoint_at_millis: Option<i64>,
     progress_at: Instant,
     source: SourceStatus,
+    /// The heartbeat that came through last.
+    beat: Option<BeatReport>,
+    /// When the heartbeats were written that are on their way through the pipeline, oldest first.
+    beats_under_way: VecDeque<i64>,
     /// Counts of read and written records at moments within [`RATE_SPAN`].
     samples: VecDeque<(Instant, u64, u64)>,
 }
@@ -54,6 +58,8 @@ impl State {
             checkpoint_at_millis: None,
             progress_at: Instant::now(),
             source: SourceStatus::default(),
+            beat: None,
+            beats_under_way: VecDeque::new(),
             samples: VecDeque::new(),
         };
         Self { metrics, inner: Mutex::new(inner) }
@@ -78,9 +84,24 @@ impl State {
         self.lock().troubles.iter().flatten().next().cloned()
     }
 
-    /// Notes that both sides were opened.
+    /// Notes that a heartbeat, written at this time, goes into the pipeline.
+    pub fn beat_taken(&self, at_millis: i64) {
+        self.lock().beats_under_way.push_back(at_millis);
+    }
+
+    /// Notes that everything which was read before this heartbeat is at the target, and the heartbeat with it.
+    pub fn beat_passed(&self, at_millis: i64) {
+        let delay_millis = elapsed_since(at_millis);
+        self.metrics.beat_delay_millis.set(i64::try_from(delay_millis).unwrap_or(i64::MAX));
+        let mut inner = self.lock();
+        inner.beats_under_way.retain(|under_way| *under_way > at_millis);
+        inner.beat = Some(BeatReport { written_at_millis: at_millis, delay_millis });
+    }
+
+    /// Notes that both sides were opened; what was under way before comes again.
     pub fn opened(&self) {
         let mut inner = self.lock();
+        inner.beats_under_way.clear();
         (inner.is_open, inner.progress_at) = (true, Instant::now());
     }
 
@@ -143,6 +164,7 @@ impl State {
             in_flight: u64::try_from(metrics.in_flight.get()).unwrap_or(0),
             lag: inner.source.lag,
             delay_millis: u64::try_from(metrics.delay_millis.get()).ok(),
+            heartbeat: inner.beat(),
             read_rate,
             write_rate,
             partitions: inner.source.partitions,
@@ -156,7 +178,18 @@ impl State {
     }
 }
 
+fn elapsed_since(at_millis: i64) -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond() - at_millis).unwrap_or(0)
+}
+
 impl Inner {
+    /// The newest heartbeat that came through, or one that is still on its way and has been for longer.
+    fn beat(&self) -> Option<BeatReport> {
+        let waiting = self.beats_under_way.front().copied().or(self.source.waiting_beat_millis);
+        let waiting = waiting.map(|at| BeatReport { written_at_millis: at, delay_millis: elapsed_since(at) });
+        self.beat.into_iter().chain(waiting).max_by_key(|beat| beat.delay_millis)
+    }
+
     /// Records a second since the oldest sample.
     fn rates(&mut self, read: u64, written: u64) -> (f64, f64) {
         let now = Instant::now();
@@ -193,6 +226,24 @@ mod tests {
         assert_eq!(state.trouble().unwrap().reason, "InvalidBody");
         state.clear(Part::Stopped);
         assert_eq!(state.trouble().unwrap().reason, "Connect");
+    }
+
+    #[test]
+    fn a_heartbeat_that_is_stuck_shows_how_long() {
+        let (state, now) = (state(), jiff::Timestamp::now().as_millisecond());
+        assert_eq!(state.report().heartbeat, None);
+        state.beat_taken(now - 40);
+        state.beat_passed(now - 40);
+        let beat = state.report().heartbeat.unwrap();
+        assert!(beat.written_at_millis == now - 40 && (40..5_000).contains(&beat.delay_millis), "{beat:?}");
+        state.beat_taken(now - 60_000);
+        assert!(state.report().heartbeat.unwrap().delay_millis >= 60_000);
+        state.beat_passed(now - 60_000);
+        state.beat_taken(now);
+        state.beat_passed(now);
+        assert!(state.report().heartbeat.unwrap().delay_millis < 5_000);
+        state.observe(SourceStatus { waiting_beat_millis: Some(now - 90_000), ..SourceStatus::default() });
+        assert!(state.report().heartbeat.unwrap().delay_millis >= 90_000);
     }
 
     #[test]

@@ -64,6 +64,12 @@ impl Writer {
         let began = Instant::now();
         let stop = self.write_records(&mut batch, token).await?;
         self.write_dead_letters(&batch, token).await?;
+        if let Some(at_millis) = batch.beat() {
+            self.state.beat_passed(at_millis);
+        }
+        if batch.count() == 0 {
+            return Ok(());
+        }
         let metrics = &self.state.metrics;
         metrics.observe_write(began.elapsed());
         self.source.acknowledge(&batch.ends());

@@ -102,6 +102,7 @@ impl<Snapshot> Shared<Snapshot> {
             lag: (inner.is_connected && inner.is_caught_up).then_some(0),
             trouble: inner.trouble.clone(),
             tables: inner.progress.values().cloned().collect(),
+            waiting_beat_millis: None,
         }
     }
 }

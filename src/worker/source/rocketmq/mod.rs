@@ -4,6 +4,7 @@
 //! acknowledged, so a crash at any moment repeats messages and loses none.
 
 mod discovery;
+mod heartbeat;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -26,6 +27,7 @@ use super::super::sync::Setting;
 use super::super::sync::cluster::{self, Followed};
 use super::{ReadError, Source, SourceStatus};
 use discovery::Discovery;
+use heartbeat::Beats;
 
 /// How long acknowledgements may take when the source is closed.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -43,8 +45,9 @@ pub struct RocketMqSource {
     cluster: Followed,
     consumer: Arc<Consumer>,
     group: String,
+    beats: Option<Beats>,
     open: Mutex<Open>,
-    /// Ends what looks for topics.
+    /// Ends what looks for topics and heartbeats.
     stop: CancellationToken,
 }
 
@@ -81,7 +84,8 @@ impl RocketMqSource {
             let (client, consumer) = (cluster.client().clone(), Arc::clone(&consumer));
             tokio::spawn(discovery.follow(client, consumer, setting.clone(), stop.clone()));
         }
-        Ok(Self { cluster, consumer, group: config.group.clone(), open: Mutex::default(), stop })
+        let beats = config.heartbeat.as_ref().map(|config| Beats::follow(cluster.client(), config, &stop));
+        Ok(Self { cluster, consumer, group: config.group.clone(), beats, open: Mutex::default(), stop })
     }
 
     fn keep(&self, deliveries: Vec<Delivery>) -> Vec<Record> {
@@ -153,6 +157,14 @@ impl Source for RocketMqSource {
             lag: status.lag,
             trouble: status.last_error.map(|error| rocketmq_report("failed to read from RocketMQ", &error)),
             tables: Vec::new(),
+            waiting_beat_millis: self.beats.as_ref().and_then(Beats::waiting),
+        }
+    }
+
+    async fn beat(&self) -> i64 {
+        match &self.beats {
+            Some(beats) => beats.next().await,
+            None => std::future::pending().await,
         }
     }
 
