@@ -1,5 +1,7 @@
 //! Flags and environment: every flag has a variable, a flag wins. Nothing else in the program reads either.
 
+mod verify;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -53,6 +55,8 @@ enum Command {
     Convert(ConvertArgs),
     /// Load the topics of a connection as models and print their schemas.
     Models(TestArgs),
+    /// Compare the source and target of a sync. Ends with 0 when they are alike, 1 when they differ, 2 when nothing was compared.
+    Verify(verify::VerifyArgs),
     /// Print the custom resource definitions.
     Crds(CrdsArgs),
 }
@@ -215,7 +219,12 @@ impl Cli {
     fn dispatch(self) -> Result<ExitCode, Failure> {
         let is_interactive = matches!(
             self.command,
-            Command::Dev(_) | Command::Test(_) | Command::Models(_) | Command::Convert(_) | Command::Crds(_)
+            Command::Dev(_)
+                | Command::Test(_)
+                | Command::Models(_)
+                | Command::Verify(_)
+                | Command::Convert(_)
+                | Command::Crds(_)
         );
         let default_log = if is_interactive { "warn" } else { telemetry::DEFAULT_FILTER };
         telemetry::init(self.log.as_deref().unwrap_or(default_log), self.log_format)
@@ -248,6 +257,7 @@ async fn run_command(command: Command) -> Result<ExitCode, Failure> {
         Command::Dev(args) => dev::run(args.into(), token).await.map_err(|error| error.to_string())?,
         Command::Test(args) => return Ok(run_test(args).await),
         Command::Models(args) => run_models(args).await?,
+        Command::Verify(args) => return Ok(verify::run(args).await),
         Command::Convert(args) => return print_converted(&args),
         Command::Crds(args) => return print_crds(&args),
     }

@@ -5,12 +5,13 @@
 mod reconcile_support;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use rocketmq_connector::api::{RocketMQBinding, RocketMQConnection};
 use rocketmq_connector::worker_config::{Role, WorkerConfig};
 use serde_json::json;
 
 use reconcile_support::World;
+use reconcile_support::worker::{FakeWorker, pod};
 
 fn config(map: &ConfigMap) -> WorkerConfig {
     WorkerConfig::from_json(&map.data.as_ref().unwrap()["worker.json"]).unwrap()
@@ -109,62 +110,19 @@ async fn a_connection_and_a_binding_of_one_name_don_t_meet() {
     world.clean_up().await;
 }
 
-/// What a worker of a connection serves, as far as the operator sees it: its report and its models. It keeps the polls.
-#[derive(Clone)]
-struct FakeWorker {
-    report: std::sync::Arc<std::sync::Mutex<serde_json::Value>>,
-    polls: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
-}
-
-impl FakeWorker {
-    async fn start(report: serde_json::Value) -> (u16, Self) {
-        let worker = Self { report: std::sync::Arc::new(report.into()), polls: std::sync::Arc::default() };
-        let model = |topic: &str| json!({"topic": topic, "queues": 1, "messages": 0, "sampled": 0, "format": "Empty", "schema": {"title": topic}});
-        let pages = [
-            json!({"revision": "r1", "models": [model("a"), model("b%c")], "next": "b%c"}),
-            json!({"revision": "r1", "models": [model("d")]}),
-        ];
-        let shared = worker.clone();
-        let status = axum::routing::get(move |uri: http::Uri| {
-            shared.polls.lock().unwrap().push(uri.query().unwrap_or_default().to_owned());
-            let report = shared.report.lock().unwrap().clone();
-            async move { axum::Json(report) }
-        });
-        let models = axum::routing::get(move |uri: http::Uri| {
-            let is_first = uri.query().unwrap_or_default().contains("after=&");
-            let page = pages[usize::from(!is_first)].clone();
-            async move { axum::Json(page) }
-        });
-        let router = axum::Router::new().route("/status", status).route("/models", models);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        (port, worker)
-    }
-
-    /// Waits until the newest poll told `word`.
-    async fn is_told(&self, word: &str) {
-        let started = tokio::time::Instant::now();
-        while !self.polls.lock().unwrap().last().is_some_and(|poll| poll.contains(word)) {
-            let newest = self.polls.lock().unwrap().last().cloned();
-            assert!(started.elapsed() < std::time::Duration::from_secs(60), "{word} was not told; newest: {newest:?}");
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-    }
-}
-
-/// A pod of the connection with this status.
-async fn pod(world: &World, name: &str, status: serde_json::Value) {
-    use kube::api::{Patch, PatchParams};
-    let labels = json!({
-        "app.kubernetes.io/managed-by": "rocketmq-connector-operator",
-        "app.kubernetes.io/component": "connection",
+/// The models of a connection's worker, in two pages.
+fn models() -> axum::Router {
+    let model = |topic: &str| json!({"topic": topic, "queues": 1, "messages": 0, "sampled": 0, "format": "Empty", "schema": {"title": topic}});
+    let pages = [
+        json!({"revision": "r1", "models": [model("a"), model("b%c")], "next": "b%c"}),
+        json!({"revision": "r1", "models": [model("d")]}),
+    ];
+    let models = axum::routing::get(move |uri: http::Uri| {
+        let is_first = uri.query().unwrap_or_default().contains("after=&");
+        let page = pages[usize::from(!is_first)].clone();
+        async move { axum::Json(page) }
     });
-    let metadata = json!({"name": name, "labels": labels, "annotations": {"connector.rocketmq.dev/owner": "main"}});
-    let spec = json!({"schedulingGates": [{"name": "tests.rocketmq.dev/never"}], "containers": [{"name": "worker", "image": "none"}]});
-    world.create::<Pod>(name, json!({"metadata": metadata, "spec": spec})).await;
-    let status = json!({ "status": status });
-    world.api::<Pod>().patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+    axum::Router::new().route("/models", models)
 }
 
 #[tokio::test]
@@ -177,12 +135,18 @@ async fn users_orders_and_models_pass_between_operator_and_worker_without_a_rest
         "models": {"revision": "r1", "count": 3, "failed": 0, "added": 3, "removed": 0, "changed": 0,
             "loadedAtMillis": 1_700_000_000_000_i64, "durationMillis": 5, "nextAtMillis": 1_700_003_600_000_i64},
     });
-    let (port, worker) = FakeWorker::start(report).await;
+    let (port, worker) = FakeWorker::start(report, models()).await;
     let settings = rocketmq_connector::controller::Settings { worker_admin_port: port, ..world.settings() };
     let operator = reconcile_support::Operator::start(&world.client, settings);
     world.connection("main", json!({"heartbeat": {}})).await;
     let deployment = world.appears::<Deployment>("main-connection").await;
-    pod(&world, "main-x", json!({"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]})).await;
+    pod(
+        &world,
+        "connection",
+        "main",
+        json!({"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}),
+    )
+    .await;
 
     worker.is_told("users=0").await;
     world.condition::<RocketMQConnection>("main", "Heartbeating", "False", "NoUsers").await;

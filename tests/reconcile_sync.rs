@@ -14,6 +14,7 @@ use rocketmq_connector::worker_config::{Role, SyncConfig, WorkerConfig};
 use serde_json::{Value, json};
 
 use reconcile_support::World;
+use reconcile_support::worker::{FakeWorker, pod};
 
 fn mirror(changes: Value) -> Value {
     let mut spec = json!({
@@ -133,6 +134,65 @@ async fn what_is_not_there_yet_is_told() {
     world.create::<RocketMQSync>("later", mirror(cache)).await;
     let refused = world.condition::<RocketMQSync>("later", "Accepted", "False", "NotImplemented").await;
     assert!(refused.message.contains("spec.source.useLogCache"), "{}", refused.message);
+    operator.stop().await;
+    world.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_comparison_is_ordered_by_an_annotation_and_its_differences_are_told() {
+    let world = World::new("verify").await;
+    let counts = |missing: u64| json!({"source": 9, "target": 9 - missing, "leftOut": 0, "missing": missing, "extra": 0, "different": 0, "duplicates": 2});
+    let report = |revision: u64, verify: Value| {
+        json!({
+            "revision": revision, "programVersion": "0", "startedAtMillis": 1, "state": "Running",
+            "identity": {"kind": "RocketMQSync", "namespace": world.namespace, "name": "copy", "generation": 1},
+            "sync": {"read": 9, "written": 9, "repeated": 0, "resent": 0, "leftOut": 0, "skipped": 0, "deadLettered": 0,
+                "failedWrites": 0, "inFlight": 0, "readRate": 1.0, "writeRate": 1.0, "partitions": 4,
+                "heartbeat": {"writtenAtMillis": 1_700_000_000_000_i64, "delayMillis": 42}},
+            "verify": verify,
+            "warnings": [{"atMillis": 1, "reason": "TopicConflict", "message": "several topics are written to one", "remedy": "rename"}],
+        })
+    };
+    let waiting = json!({"isRunning": false, "durationMillis": 0, "runs": 0, "counts": counts(0)});
+    let (port, worker) = FakeWorker::start(report(2, waiting), axum::Router::new()).await;
+    let settings = rocketmq_connector::controller::Settings { worker_admin_port: port, ..world.settings() };
+    let operator = reconcile_support::Operator::start(&world.client, settings);
+    world.connection("old", json!({"nameServers": ["one:9876"]})).await;
+    world.connection("new", json!({"nameServers": ["two:9876"]})).await;
+    world.create::<RocketMQSync>("copy", mirror(json!({"verify": {"maxReported": 1}}))).await;
+    let deployment = world.appears::<Deployment>("copy-sync").await;
+    pod(&world, "sync", "copy", json!({"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}))
+        .await;
+    world.condition::<RocketMQSync>("copy", "Verified", "Unknown", "VerifyPending").await;
+    let conflict = world.condition::<RocketMQSync>("copy", "TopicConflict", "True", "TopicConflict").await;
+    assert!(conflict.message.contains("several topics are written to one; rename"), "{}", conflict.message);
+    let has_heartbeat = |found: Option<&RocketMQSync>| {
+        let heartbeat = found.and_then(|found| found.status.as_ref()?.heartbeat.as_ref());
+        heartbeat.is_some_and(|heartbeat| heartbeat.delay_millis == 42)
+    };
+    world.until("copy", "have the delay of heartbeats", has_heartbeat).await;
+
+    let annotations = json!({"metadata": {"annotations": {"connector.rocketmq.dev/verify": "now"}}});
+    world.change::<RocketMQSync>("copy", annotations).await;
+    worker.is_told("verify=").await;
+    let finding = |key: &str| json!({"kind": "Missing", "key": key, "id": "ID", "place": "topic orders, broker b, queue 0, offset 7", "topic": "orders"});
+    let verify = json!({"isRunning": false, "durationMillis": 5, "runs": 1, "finishedAtMillis": 1_700_000_000_000_i64,
+        "counts": counts(2), "findings": [finding("k7"), finding("k8")]});
+    *worker.report.lock().unwrap() = report(3, verify);
+    let verified = world.condition::<RocketMQSync>("copy", "Verified", "False", "DifferencesFound").await;
+    assert!(
+        verified.message.contains("Missing k7 (topic orders, broker b, queue 0, offset 7)"),
+        "{}",
+        verified.message
+    );
+    let status = world.get::<RocketMQSync>("copy").await.unwrap().status.unwrap().verify.unwrap();
+    assert_eq!((status.state.as_str(), status.missing, status.duplicates, status.target), ("Finished", 2, 2, 7));
+    assert_eq!(status.differences.len(), 1, "as many as maxReported");
+    let verify = json!({"isRunning": false, "durationMillis": 5, "runs": 1, "finishedAtMillis": 1_700_000_001_000_i64, "counts": counts(0)});
+    *worker.report.lock().unwrap() = report(4, verify);
+    world.condition::<RocketMQSync>("copy", "Verified", "True", "Verified").await;
+    let after = world.get::<Deployment>("copy-sync").await.unwrap();
+    assert_eq!(after.metadata.generation, deployment.metadata.generation, "an order restarts no pod");
     operator.stop().await;
     world.clean_up().await;
 }

@@ -200,6 +200,7 @@ fn sync(source: &str, target: &str) -> SyncConfig {
         batch: BatchConfig { max_records: 500, max_bytes: 1 << 20, max_wait_millis: 100 },
         write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
         errors: ErrorConfig { retry_interval_millis: 5_000, retry_for_millis: None, on_invalid: OnInvalid::Stop },
+        verify: None,
     }
 }
 

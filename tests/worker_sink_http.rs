@@ -62,6 +62,7 @@ fn sync(from: &Broker, topic: &str, url: String) -> SyncConfig {
         batch: BatchConfig { max_records: 200, max_bytes: 1 << 20, max_wait_millis: 50 },
         write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
         errors: ErrorConfig { retry_interval_millis: 1_000, retry_for_millis: None, on_invalid: OnInvalid::Stop },
+        verify: None,
     }
 }
 

@@ -28,6 +28,8 @@ pub mod types {
     pub const SUBSCRIPTION_CONSISTENT: &str = "SubscriptionConsistent";
     /// Abnormal when true: changed credentials do not work, and workers go on with the earlier ones.
     pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
+    /// The target of a sync holds what it should, as far as was compared.
+    pub const VERIFIED: &str = "Verified";
     /// Abnormal when true: topics that are found by pattern become one at the target, or are more than are read.
     pub const TOPIC_CONFLICT: &str = "TopicConflict";
     /// Abnormal when true: a credential stands in the manifest instead of in a Secret.
@@ -102,6 +104,14 @@ pub mod reasons {
     pub const FOREIGN_SUBSCRIPTION: &str = "ForeignSubscription";
     /// Changed credentials do not work.
     pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
+    /// Source and target were compared and are alike.
+    pub const VERIFIED: &str = "Verified";
+    /// Source and target were not compared yet.
+    pub const VERIFY_PENDING: &str = "VerifyPending";
+    /// Source and target were compared and differ.
+    pub const DIFFERENCES_FOUND: &str = "DifferencesFound";
+    /// Source and target could not be compared.
+    pub const VERIFY_FAILED: &str = "VerifyFailed";
     /// Topics that are found by pattern become one at the target, or are more than are read.
     pub const TOPIC_CONFLICT: &str = "TopicConflict";
     /// No node is eligible for a worker.

@@ -21,6 +21,7 @@ mod sync_status;
 mod sync_target;
 mod sync_topics;
 mod sync_transform;
+pub mod sync_verify;
 pub mod template;
 pub mod workload;
 

@@ -15,6 +15,7 @@ pub use super::sync_status::{RocketMQSyncStatus, SyncHeartbeat};
 pub use super::sync_target::{Delay, FileFormat, HttpTarget, ObjectStorageTarget, SyncTarget};
 pub use super::sync_topics::TopicMapping;
 pub use super::sync_transform::{CastType, Transform};
+pub use super::sync_verify::{VERIFY_ANNOTATION, VerifyMode, VerifySpec};
 
 /// A data pipeline: messages or rows are read from the source, transformed and written to the target.
 #[derive(Debug, Clone, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -83,6 +84,9 @@ pub struct RocketMQSyncSpec {
     /// What is done when a record cannot be processed or the target cannot be written.
     #[serde(default)]
     pub errors: ErrorPolicy,
+    /// Compares source and target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifySpec>,
     /// Number of worker pods. Leave it out where an autoscaler decides; 1 then unless one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]

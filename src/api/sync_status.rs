@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::{LastError, WorkerStatus};
+use super::sync_verify::VerifyStatus;
 
 /// What the operator has seen of a RocketMQSync.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -14,7 +15,7 @@ pub struct RocketMQSyncStatus {
     /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Accepted, ResolvedRefs, Paused and, while they apply, Reconciling, Stalled,
+    /// Ready, Accepted, ResolvedRefs, Paused, Verified with spec.verify and, while they apply, Reconciling, Stalled,
     /// PlainTextCredential, TopicConflict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
@@ -68,6 +69,9 @@ pub struct RocketMQSyncStatus {
     /// When records were acknowledged to the source last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_checkpoint: Option<Time>,
+    /// What comparing source and target came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyStatus>,
     /// The newest failure, kept after it has passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,

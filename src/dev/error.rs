@@ -49,7 +49,7 @@ pub enum Error {
         why: String,
     },
     /// Several connections, and none was chosen.
-    #[error("the manifests hold {count} things to test; choose one with --name: {names}")]
+    #[error("the manifests hold {count} things to choose from; choose one with --name: {names}")]
     Ambiguous {
         /// How many.
         count: usize,
@@ -86,6 +86,12 @@ pub enum Error {
     /// The models could not be loaded.
     #[error("{}: {}", .0.message, .0.remedy)]
     LoadModels(crate::worker_config::report::ReportedError),
+    /// The manifests hold no sync.
+    #[error("the manifests hold no RocketMQSync that runs; give one with -f, and the connections that it names")]
+    NothingToVerify,
+    /// Source and target could not be compared.
+    #[error("{}: {}", .0.message, .0.remedy)]
+    Verify(crate::worker_config::report::ReportedError),
     /// The demo did not come to its end.
     #[error("the demo failed: {0}")]
     Demo(String),

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod resources;
 pub mod schema;
 pub mod table;
+pub mod verify;
 pub mod workers;
 
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use crate::worker_config::models::Model;
 use crate::worker_config::report::{
     BindingReport, ConnectionReport, SyncReport, TestResult, WorkerReport, WorkerState,
 };
+use crate::worker_config::verify::{VerifyCounts, VerifyReport};
 
 /// A row of the table.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,6 +146,39 @@ pub fn render_models(models: &[Model]) -> String {
     text
 }
 
+/// What comparing source and target came to: figures, then each difference that is listed.
+#[must_use]
+pub fn render_verify(report: &VerifyReport) -> String {
+    let mut text = String::new();
+    let VerifyCounts { source, target, left_out, missing, extra, different, duplicates } = report.counts;
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "{source:>10}  in the window of the source");
+    for (count, what) in [
+        (target, "at the target as they should be"),
+        (left_out, "left out, not expected at the target"),
+        (missing, "missing"),
+        (different, "different"),
+        (extra, "extra"),
+        (duplicates, "more than once at the target"),
+    ] {
+        let _ = writeln!(text, "{count:>10}  {what}");
+    }
+    let width = report.findings.iter().map(|finding| finding.key.chars().count()).max().unwrap_or_default();
+    for finding in &report.findings {
+        let kind = format!("{:?}", finding.kind);
+        let _ = writeln!(text, "{kind:<9}  {:<width$}  {} → {}", finding.key, finding.place, finding.topic);
+    }
+    let listed = report.findings.len() as u64;
+    if missing + different + extra > listed {
+        let _ = writeln!(text, "{} more are not listed; see --max", missing + different + extra - listed);
+    }
+    if report.is_cut {
+        let _ =
+            writeln!(text, "the window was cut: there is more in it than one run compares; choose a shorter --window");
+    }
+    text
+}
+
 /// The items of a connection test as a table.
 #[must_use]
 pub fn render_test(report: &ConnectionReport) -> String {
@@ -169,6 +203,30 @@ mod tests {
     use super::*;
     use crate::worker::error::reported;
     use crate::worker_config::Identity;
+    use crate::worker_config::verify::{Difference, Finding};
+
+    #[test]
+    fn differences_are_listed_and_the_rest_is_counted() {
+        let finding = |kind, key: &str| Finding {
+            kind,
+            key: key.to_owned(),
+            id: "ID".to_owned(),
+            place: "topic t, broker b, queue 0, offset 7".to_owned(),
+            topic: "copy".to_owned(),
+        };
+        let report = VerifyReport {
+            counts: VerifyCounts { source: 12, target: 9, missing: 3, ..VerifyCounts::default() },
+            findings: vec![finding(Difference::Missing, "k-1"), finding(Difference::Missing, "k")],
+            ..VerifyReport::default()
+        };
+        let text = render_verify(&report);
+        assert!(text.starts_with("        12  in the window of the source\n         9  at the target"), "{text}");
+        assert!(
+            text.contains("Missing    k-1  topic t, broker b, queue 0, offset 7 → copy\nMissing    k    "),
+            "{text}"
+        );
+        assert!(text.ends_with("1 more are not listed; see --max\n"), "{text}");
+    }
 
     #[test]
     fn columns_line_up_and_errors_show_their_remedy() {

@@ -114,6 +114,12 @@ impl Admin {
         Ok(self.client.0.scoped(group))
     }
 
+    /// A topic's name without this client's namespace.
+    #[must_use]
+    pub fn bare_name<'a>(&self, topic: &'a str) -> &'a str {
+        self.unscoped(topic)
+    }
+
     fn unscoped<'a>(&self, name: &'a str) -> &'a str {
         without_namespace(self.client.0.config.namespace.as_deref(), name)
     }

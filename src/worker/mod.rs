@@ -21,6 +21,7 @@ pub mod source;
 pub mod sync;
 pub mod tls;
 pub mod transform;
+pub mod verify;
 
 use std::net::SocketAddr;
 

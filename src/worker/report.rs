@@ -17,6 +17,7 @@ use crate::worker_config::report::{
     BindingReport, ConnectionReport, HeartbeatReport, Instructions, ModelsReport, ReportedError, SyncReport,
     WorkerReport, WorkerState,
 };
+use crate::worker_config::verify::VerifyReport;
 
 /// Shortest time between two revisions that differ only in counters.
 pub const COUNTER_INTERVAL: Duration = Duration::from_secs(10);
@@ -56,6 +57,7 @@ impl Reporter {
             message: None,
             binding: None,
             sync: None,
+            verify: None,
             connection: None,
             models: None,
             heartbeat: None,
@@ -150,6 +152,15 @@ impl Reporter {
         }
     }
 
+    /// Replaces what comparing source and target came to.
+    pub fn set_verify(&self, verify: VerifyReport) {
+        let mut tracked = self.lock();
+        if tracked.report.verify.as_ref() != Some(&verify) {
+            tracked.report.verify = Some(verify);
+            self.revise(&mut tracked);
+        }
+    }
+
     /// Replaces the result of a connection test.
     pub fn set_connection(&self, connection: ConnectionReport) {
         let mut tracked = self.lock();
@@ -200,10 +211,11 @@ impl Reporter {
     /// Takes what a poll tells. What it leaves out stays as it is.
     pub fn instruct(&self, told: Instructions) {
         self.shared.instructions.send_if_modified(|known| {
-            let Instructions { test, load_models, users } = told;
+            let Instructions { test, load_models, verify, users } = told;
             let next = Instructions {
                 test: test.or_else(|| known.test.clone()),
                 load_models: load_models.or_else(|| known.load_models.clone()),
+                verify: verify.or_else(|| known.verify.clone()),
                 users: users.or(known.users),
             };
             let is_news = *known != next;
@@ -240,13 +252,16 @@ struct StatusQuery {
     #[serde(default)]
     load_models: Option<String>,
     #[serde(default)]
+    verify: Option<String>,
+    #[serde(default)]
     users: Option<u32>,
 }
 
 async fn status(State(reporter): State<Reporter>, Query(query): Query<StatusQuery>) -> Json<WorkerReport> {
-    reporter.instruct(Instructions { test: query.test, load_models: query.load_models, users: query.users });
-    let Some(after) = query.after else { return Json(reporter.current()) };
-    Json(reporter.wait_for_news(after, Duration::from_secs(query.wait_seconds)).await)
+    let StatusQuery { after, wait_seconds, test, load_models, verify, users } = query;
+    reporter.instruct(Instructions { test, load_models, verify, users });
+    let Some(after) = after else { return Json(reporter.current()) };
+    Json(reporter.wait_for_news(after, Duration::from_secs(wait_seconds)).await)
 }
 
 #[cfg(test)]

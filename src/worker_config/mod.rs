@@ -14,6 +14,7 @@ pub mod sync;
 pub mod sync_source;
 pub mod sync_target;
 pub mod sync_topics;
+pub mod verify;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

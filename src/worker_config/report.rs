@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Identity;
+use super::verify::VerifyReport;
 
 /// A worker's report. Counters count from the start of the process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct WorkerReport {
     /// Records and failures of a sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncReport>,
+    /// What comparing the source and target of a sync came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyReport>,
     /// Result of testing a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ConnectionReport>,
@@ -61,7 +65,7 @@ pub mod warnings {
     pub const TOPIC_CONFLICT: &str = "TopicConflict";
 }
 
-/// What the operator tells a connection's worker with every poll: what need not restart the pod. Values other than numbers
+/// What the operator tells a worker with every poll: what need not restart the pod. Values other than numbers
 /// are opaque words of hexadecimal digits; another word than the one before is an order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,6 +76,9 @@ pub struct Instructions {
     /// Another word asks for a load of the models now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_models: Option<String>,
+    /// Another word asks for a comparison of source and target now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<String>,
     /// Bindings and syncs that use the connection and run; none when that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub users: Option<u32>,
@@ -82,7 +89,12 @@ impl Instructions {
     #[must_use]
     pub fn to_query(&self) -> String {
         let users = self.users.map(|users| users.to_string());
-        let fields = [("test", self.test.clone()), ("loadModels", self.load_models.clone()), ("users", users)];
+        let fields = [
+            ("test", self.test.clone()),
+            ("loadModels", self.load_models.clone()),
+            ("verify", self.verify.clone()),
+            ("users", users),
+        ];
         fields.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", value?))).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::connection::{ClusterConfig, TlsFiles};
+use super::verify::VerifyConfig;
 
 pub use super::sync_source::{
     DatabaseConfig, Ddl, FilterConfig, HeartbeatSource, MySqlSourceConfig, PostgresSourceConfig, RocketMqSourceConfig,
@@ -39,6 +40,9 @@ pub struct SyncConfig {
     pub write: WriteConfig,
     /// What is done when something fails.
     pub errors: ErrorConfig,
+    /// How source and target are compared; none compares nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyConfig>,
 }
 
 /// What is read of a database.

@@ -4,6 +4,7 @@
 
 #[path = "../common/apiserver.rs"]
 mod apiserver;
+pub mod worker;
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -124,6 +124,7 @@ impl Database {
             batch: BatchConfig { max_records: 500, max_bytes: 1 << 20, max_wait_millis: 50 },
             write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
             errors: ErrorConfig { retry_interval_millis: 500, retry_for_millis: None, on_invalid: OnInvalid::Stop },
+            verify: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rocketmq_connector::worker::Worker;
+use rocketmq_connector::worker::report::Reporter;
 use rocketmq_connector::worker_config::report::SyncReport;
 use rocketmq_connector::worker_config::{Role, SyncConfig, WorkerReport};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,10 @@ impl Running {
         let role = Role::Sync(Box::new(config.clone()));
         let worker = Worker::start(worker_config(role), token.clone()).await.unwrap();
         Self { worker, token }
+    }
+
+    pub fn reporter(&self) -> &Reporter {
+        self.worker.reporter()
     }
 
     pub fn report(&self) -> WorkerReport {

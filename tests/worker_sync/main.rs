@@ -3,6 +3,7 @@
 
 mod heartbeat;
 mod topics;
+mod verify;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;
 
@@ -54,6 +55,7 @@ fn sync(from: &Broker, source: &str, to: &Broker, target: &str) -> SyncConfig {
         batch: BatchConfig { max_records: 100, max_bytes: 1 << 20, max_wait_millis: 50 },
         write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
         errors: ErrorConfig { retry_interval_millis: 1_000, retry_for_millis: None, on_invalid: OnInvalid::Stop },
+        verify: None,
     }
 }
 

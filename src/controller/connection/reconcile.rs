@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use sha2::{Digest, Sha256};
 
 use crate::api::RocketMQConnection;
 use crate::api::connection::{LOAD_MODELS_ANNOTATION, TEST_ANNOTATION};
@@ -18,6 +17,7 @@ use crate::controller::memory::Settled;
 use crate::controller::reconciler::Kind;
 use crate::controller::settle::{applying, settle};
 use crate::controller::status::{announce_first_sight, write};
+use crate::controller::worker_status::word;
 use crate::controller::workload::{files, lookup};
 use crate::worker_config::report::Instructions;
 
@@ -83,11 +83,7 @@ async fn in_use(connection: &RocketMQConnection, context: &Context) -> bool {
 
 /// What its worker is told without a restart: an annotation with another value is an order.
 fn instructions(connection: &RocketMQConnection, users: Option<u32>) -> Instructions {
-    let word = |annotation: &str| connection.annotations().get(annotation).map(|value| digest_of(value));
-    Instructions { test: word(TEST_ANNOTATION), load_models: word(LOAD_MODELS_ANNOTATION), users }
-}
-
-/// Any text as a word that fits into a URL.
-fn digest_of(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let word = |annotation: &str| word(connection.annotations(), annotation);
+    let (test, load_models) = (word(TEST_ANNOTATION), word(LOAD_MODELS_ANNOTATION));
+    Instructions { test, load_models, users, ..Instructions::default() }
 }

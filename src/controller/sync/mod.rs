@@ -10,6 +10,7 @@ mod steps;
 mod target;
 mod topics;
 mod validate;
+mod verify;
 
 pub use build::build_worker_config;
 pub use dereference::Dereferenced;

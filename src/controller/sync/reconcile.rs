@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 
 use crate::api::RocketMQSync;
+use crate::api::sync::VERIFY_ANNOTATION;
 use crate::api::workload::DesiredState;
 use crate::controller::apply::apply;
 use crate::controller::children::Owner;
@@ -17,7 +19,9 @@ use crate::controller::memory::Settled;
 use crate::controller::reconciler::Kind;
 use crate::controller::settle::{applying, settle};
 use crate::controller::status::{announce, announce_first_sight, write};
+use crate::controller::worker_status::word;
 use crate::controller::workload::{files, lookup};
+use crate::worker_config::report::Instructions;
 
 use super::build::build;
 use super::dereference::dereference;
@@ -56,6 +60,8 @@ impl Kind for RocketMQSync {
         let goal = (sync.spec.state, sync.spec.autoscaling.as_ref());
         let scaled = follow(&context, &owner, &key, goal, &reports, outcome.deployment.as_ref()).await;
         announce(&context, &*sync, scaled).await;
+        let verify = word(sync.annotations(), VERIFY_ANNOTATION);
+        context.instructions.set(&key, Instructions { verify, ..Instructions::default() });
         // status (no client required)
         let status = status::compute(&sync, &outcome, &reports, context.reports.homeless(&key), Timestamp::now());
         // write (client required, only if changed)

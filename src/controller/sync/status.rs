@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{reasons, types};
@@ -17,6 +16,7 @@ use crate::controller::workload::state::{Rollout, complaint, newest_error, warni
 use crate::worker_config::report::{BeatReport, warnings};
 
 use super::COMPONENT;
+use super::verify::{self, signed, time};
 
 /// The status that says what `outcome` and `reports` come to.
 #[must_use]
@@ -42,6 +42,8 @@ pub fn compute(
         warning(reports, warnings::TOPIC_CONFLICT)
             .map(|message| Draft::new(types::TOPIC_CONFLICT, true, reasons::TOPIC_CONFLICT, message)),
     );
+    let verified = verify::total(reports);
+    drafts.extend(verify::condition(&sync.spec, verified.as_ref()));
     let generation = sync.metadata.generation.unwrap_or_default();
     let total = sync_total(reports).unwrap_or_default();
     let checkpoint = total.checkpoint_at_millis.and_then(time);
@@ -65,6 +67,10 @@ pub fn compute(
         read_rate: Some(whole(total.read_rate)),
         write_rate: Some(whole(total.write_rate)),
         last_checkpoint: checkpoint.or_else(|| before.and_then(|status| status.last_checkpoint.clone())),
+        verify: sync.spec.verify.as_ref().and_then(|spec| {
+            let newest = verified.map(|report| verify::status(&report, spec.max_reported));
+            newest.or_else(|| before.and_then(|status| status.verify.clone()))
+        }),
         last_error: newest_error(before.and_then(|status| status.last_error.as_ref()), reports),
         workers: workers(reports),
     }
@@ -77,14 +83,6 @@ fn heartbeat(beat: BeatReport) -> Option<SyncHeartbeat> {
 fn selector(sync: &RocketMQSync) -> String {
     let labels = Owner::of(sync, COMPONENT).selector();
     labels.iter().map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(",")
-}
-
-fn time(millis: i64) -> Option<Time> {
-    Timestamp::from_millisecond(millis).ok().map(Time)
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn whole(rate: f64) -> i64 {

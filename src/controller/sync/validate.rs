@@ -25,6 +25,7 @@ use super::source::source_config;
 use super::steps;
 use super::target::target_config;
 use super::topics;
+use super::verify;
 
 /// Time that a pod gets to write its last batch, in seconds.
 const GRACE_SECONDS: u32 = 45;
@@ -56,6 +57,7 @@ pub fn validate(sync: &RocketMQSync, dereferenced: &Dereferenced, settings: &Set
     problems.extend(contradictions(spec));
     let heartbeat = source.and_then(|connection| connection.heartbeat.as_ref());
     problems.extend(topics::problems(spec, heartbeat));
+    problems.extend(verify::problems(spec));
     let (transforms, wrong) = steps::transforms(spec);
     problems.extend(wrong);
     let template = collect(&mut problems, Template::check(spec.template.as_ref())).unwrap_or_default();
@@ -63,8 +65,9 @@ pub fn validate(sync: &RocketMQSync, dereferenced: &Dereferenced, settings: &Set
     let target_side = collect(&mut problems, target_config(spec, &owner, target_cluster.as_ref(), &files));
     let batch = collect(&mut problems, steps::batch(&spec.batch));
     let errors = collect(&mut problems, steps::errors(&spec.errors));
-    let (Some(source_side), Some(target_side), Some(batch), Some(errors), true) =
-        (source_side, target_side, batch, errors, problems.is_empty())
+    let verify = collect(&mut problems, verify::verify_config(spec));
+    let (Some(source_side), Some(target_side), Some(batch), Some(errors), Some(verify), true) =
+        (source_side, target_side, batch, errors, verify, problems.is_empty())
     else {
         return Err(Error::Invalid(problems));
     };
@@ -94,6 +97,7 @@ pub fn validate(sync: &RocketMQSync, dereferenced: &Dereferenced, settings: &Set
             batch,
             write: steps::write(spec.write.as_ref()),
             errors,
+            verify,
         },
         workload: Workload {
             owner,

@@ -351,3 +351,27 @@ fn the_worker_looks_for_topics_but_never_for_heartbeats_and_dead_letters() {
     assert_eq!((heartbeat.topic.as_str(), heartbeat.interval_millis), ("beats", 5_000));
     assert_eq!(target.topic_map.as_ref().unwrap().prefix.as_deref(), Some("dr_"));
 }
+
+#[test]
+fn what_cannot_be_compared_is_refused_with_the_reason() {
+    let verify = |changes: Value| {
+        let mut all = json!({"verify": {}});
+        merge(&mut all, changes);
+        problems(all, &both())
+    };
+    assert_eq!(verify(json!({})), []);
+    let sql = verify(json!({"source": {"filter": {"sql": "a = 1"}}}));
+    assert!(sql[0].1.starts_with("spec.verify: only a broker can evaluate source.filter.sql"), "{sql:?}");
+    let delay = verify(json!({"target": {"delay": {"level": 3}}}));
+    assert!(delay[0].1.starts_with("spec.verify: messages with target.delay"), "{delay:?}");
+    let mut object = sync(json!({"verify": {}}));
+    object.spec.target = serde_json::from_value(json!({"http": {"url": "https://h/x"}})).unwrap();
+    let http = validate(&object, &both(), &settings()).err().unwrap().to_string();
+    assert!(http.contains("spec.verify: an HTTP endpoint cannot be asked what it holds"), "{http}");
+    let continuous = json!({"verify": {"mode": "Continuous", "window": "2h", "maxReported": 7}});
+    let config = validate(&sync(continuous), &both(), &settings()).ok().unwrap().config.verify.unwrap();
+    assert_eq!(
+        (config.interval_millis, config.window_millis, config.max_reported),
+        (Some(600_000), Some(7_200_000), 7)
+    );
+}

@@ -1,12 +1,20 @@
 //! What workers are told with the polls of their reports, by custom resource.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::controller::context::Key;
 use crate::worker_config::report::Instructions;
+
+/// What a worker is told because of an annotation: any text as a word that fits into a URL.
+#[must_use]
+pub fn word(annotations: &BTreeMap<String, String>, annotation: &str) -> Option<String> {
+    let text = annotations.get(annotation)?;
+    Some(Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
 
 /// Instructions of all custom resources that have any.
 #[derive(Debug, Default)]

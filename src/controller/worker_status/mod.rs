@@ -28,7 +28,7 @@ use super::metrics::Metrics;
 use super::settings::Settings;
 
 pub use http::{Endpoint, Error as PollError, ReportClient};
-pub use instructions::Book;
+pub use instructions::{Book, word};
 pub use reports::{PodReport, Reports, sync_total, total};
 
 use poll::Poller;

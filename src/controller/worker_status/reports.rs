@@ -119,6 +119,7 @@ fn difference(before: Option<&PodReport>, after: &PodReport) -> Change {
         == (after.state, &after.message, &after.last_error)
         && before.warnings == after.warnings;
     let same_parts = before.connection == after.connection
+        && before.verify == after.verify
         && before.started_at_millis == after.started_at_millis
         && models_state(before) == models_state(after)
         && heartbeat_state(before) == heartbeat_state(after);

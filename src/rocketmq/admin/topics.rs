@@ -157,6 +157,14 @@ impl Admin {
         Ok(stats)
     }
 
+    /// The offset of the first message of a queue that was stored at or after a time in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or refuses.
+    pub async fn search_offset(&self, queue: &Queue, millis: i64) -> Result<i64> {
+        offset_queries::search(&self.client.0, queue, millis).await
+    }
+
     /// For each queue, the offset of the first message stored at or after a time in milliseconds since the Unix epoch.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ use super::report::Reporter;
 use super::sink::AnySink;
 use super::source::{AnySource, Source};
 use super::transform::Steps;
+use super::verify;
 use crate::worker_config::report::{ReportedError, WorkerState};
 use crate::worker_config::{Identity, SyncConfig};
 use dead_letter::DeadLetters;
@@ -143,8 +144,9 @@ impl Sync {
         self.state.metrics.in_flight.set(0);
         let source = Arc::new(source);
         let ended = tokio::select! {
-            ended = self.pump(setting, Arc::clone(&source), sink) => ended,
+            ended = self.pump(setting.clone(), Arc::clone(&source), sink) => ended,
             () = self.watch(&source) => Ended::Cancelled,
+            () = verify::watch(&setting, &self.steps, &source) => Ended::Cancelled,
         };
         self.state.observe(source.status());
         source.close().await;

@@ -19,7 +19,7 @@ use crate::rocketmq::route::Queue;
 use crate::rocketmq::{Error, ErrorKind, Message, Producer, ProducerConfig, SendReceipt};
 use crate::worker_config::report::ReportedError;
 use crate::worker_config::sync::RocketMqTargetConfig;
-use message::Composer;
+pub use message::{BORN_PROPERTY, Composer, ORIGIN_PROPERTY};
 
 /// How long a lane tries again in its place, which keeps its order, before the pipeline tells that the target fails.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);

@@ -88,6 +88,25 @@ impl RocketMqSource {
         Ok(Self { cluster, consumer, group: config.group.clone(), beats, open: Mutex::default(), stop })
     }
 
+    /// The client of the cluster.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        self.cluster.client()
+    }
+
+    /// The queues that are read here, their topics with the namespace, and the offset up to which each is acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> Vec<(Queue, i64)> {
+        let queues = self.consumer.status().queues.into_iter();
+        let known = queues.filter(|queue| queue.acknowledged >= 0 && !queue.topic.starts_with("%RETRY%"));
+        known
+            .map(|status| {
+                let (topic, broker_name, queue_id) = (status.topic, status.broker_name, status.queue_id);
+                (Queue { topic, broker_name, queue_id }, status.acknowledged)
+            })
+            .collect()
+    }
+
     fn keep(&self, deliveries: Vec<Delivery>) -> Vec<Record> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mut numbers: HashMap<Arc<str>, Option<QueueOf>> = HashMap::new();
@@ -240,7 +259,8 @@ fn offsets(offsets: &[StartOffset]) -> Arc<BTreeMap<Queue, i64>> {
     Arc::new(offsets.iter().map(entry).collect())
 }
 
-fn record(message: &ReceivedMessage, partition: Arc<str>, offset: u64, queue: Option<QueueOf>) -> Record {
+/// The record of a message that stands at `offset` of `partition`.
+pub fn record(message: &ReceivedMessage, partition: Arc<str>, offset: u64, queue: Option<QueueOf>) -> Record {
     Record {
         position: Position { partition, offset, index: 0 },
         entity: message.topic.clone(),
