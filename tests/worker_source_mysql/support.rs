@@ -160,6 +160,7 @@ impl Database {
             target: TargetConfig::RocketMq(RocketMqTargetConfig {
                 cluster: broker.cluster(),
                 topic: Some(topic.to_owned()),
+                topic_map: None,
                 group: self.name.clone(),
                 tag_field: None,
                 key_fields: None,
@@ -174,6 +175,7 @@ impl Database {
             batch: BatchConfig { max_records: 500, max_bytes: 1 << 20, max_wait_millis: 50 },
             write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
             errors: ErrorConfig { retry_interval_millis: 500, retry_for_millis: None, on_invalid: OnInvalid::Stop },
+            verify: None,
         }
     }
 

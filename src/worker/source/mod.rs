@@ -120,6 +120,7 @@ impl Source for AnySource {
         match self {
             Self::RocketMq(source) => source.beat().await,
             Self::Postgres(source) => source.beat().await,
+            Self::MySql(source) => source.beat().await,
         }
     }
 
