@@ -66,6 +66,14 @@ impl Database {
         Ok(mysql_async::Conn::new(options).await?)
     }
 
+    async fn execute(&self, statement: &str) -> Outcome {
+        match self.setting("KIND") {
+            "postgres" => self.postgres().await?.batch_execute(statement).await?,
+            _ => self.mysql().await?.query_drop(statement).await?,
+        }
+        Ok(())
+    }
+
     /// Waits until a table has so many rows.
     async fn holds(&self, world: &World, table: &str, rows: usize) -> Outcome {
         let is_postgres = self.setting("KIND") == "postgres";
@@ -84,7 +92,7 @@ impl Database {
     }
 }
 
-/// Messages to a table of PostgreSQL, to one of MariaDB and to an HTTP endpoint; rows of PostgreSQL to a topic.
+/// Messages to a table of PostgreSQL, to one of MariaDB and to an HTTP endpoint; rows of both to topics.
 pub async fn samples(world: &World) -> Outcome {
     let (postgres, mariadb) = (Database::load("e2e-postgres")?, Database::load("e2e-mariadb")?);
     let connection = json!({
@@ -99,7 +107,9 @@ pub async fn samples(world: &World) -> Outcome {
     to_mariadb(world, &mariadb, &customers).await?;
     to_http(world, &orders).await?;
     from_postgres(world, &postgres).await?;
-    for sync in ["orders-to-warehouse", "customers-to-reports", "orders-to-hooks", "shop-changes"] {
+    from_mariadb(world, &mariadb).await?;
+    for sync in ["orders-to-warehouse", "customers-to-reports", "orders-to-hooks", "shop-changes", "shop-mysql-changes"]
+    {
         world.kubectl(&["delete", "rmqsync", sync]).await?;
     }
     world.kubectl(&["delete", "rmqconn", CONNECTION]).await.map(|_| ())
@@ -204,33 +214,49 @@ async fn to_http(world: &World, topic: &str) -> Outcome {
     Ok(())
 }
 
-async fn from_postgres(world: &World, database: &Database) -> Outcome {
+/// Tables that are new, with rows, and how they are named in the manifest and as topics.
+async fn tables_of(database: &Database, schema: &str) -> Result<[String; 2], Failure> {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let tables = ["orders", "customers"].map(|name| format!("shop_{name}_{}", since_epoch.as_secs()));
-    let topics = tables.each_ref().map(|table| format!("public_{table}"));
-    let client = database.postgres().await?;
+    let rows: Vec<String> = (1..=RECORDS).map(|number| format!("({number}, 'loaded')")).collect();
     for table in &tables {
-        client
-            .batch_execute(&format!(
-                "CREATE TABLE {table} (id bigint PRIMARY KEY, note text); \
-                 INSERT INTO {table} SELECT n, 'loaded' FROM generate_series(1, {RECORDS}) n"
-            ))
-            .await?;
+        database.execute(&format!("CREATE TABLE {schema}.{table} (id bigint PRIMARY KEY, note text)")).await?;
+        database.execute(&format!("INSERT INTO {schema}.{table} VALUES {}", rows.join(", "))).await?;
     }
+    Ok(tables)
+}
+
+async fn from_postgres(world: &World, database: &Database) -> Outcome {
+    let tables = tables_of(database, "public").await?;
     let manifests = sample(world, "sync_from_postgres.yaml", &login(database), |spec| {
         spec["source"]["postgres"]["tables"] = json!(tables.each_ref().map(|table| format!("public.{table}")));
         database.fill(&mut spec["source"]["postgres"]["server"])
     })?;
     world.apply(&manifests).await?;
     world.condition("RocketMQSync", "shop-changes", "Ready", "True", "").await?;
+    loaded_and_changed(world, database, "public", &tables).await
+}
+
+async fn from_mariadb(world: &World, database: &Database) -> Outcome {
+    let schema = database.setting("DATABASE");
+    let tables = tables_of(database, schema).await?;
+    let manifests = sample(world, "sync_from_mysql.yaml", &login(database), |spec| {
+        spec["source"]["mysql"]["tables"] = json!(tables);
+        database.fill(&mut spec["source"]["mysql"]["server"])
+    })?;
+    world.apply(&manifests).await?;
+    world.condition("RocketMQSync", "shop-mysql-changes", "Ready", "True", "").await?;
+    loaded_and_changed(world, database, schema, &tables).await
+}
+
+/// All rows come, then ten changes and five deletions.
+async fn loaded_and_changed(world: &World, database: &Database, schema: &str, tables: &[String; 2]) -> Outcome {
+    let topics = tables.each_ref().map(|table| format!("{schema}_{table}"));
     stored(world, &topics[0], RECORDS).await?;
     stored(world, &topics[1], RECORDS).await?;
-    let changes = format!(
-        "UPDATE {0} SET note = 'changed' WHERE id <= 10; DELETE FROM {0} WHERE id > {1}",
-        tables[0],
-        RECORDS - 5
-    );
-    client.batch_execute(&changes).await?;
+    let table = format!("{schema}.{}", tables[0]);
+    database.execute(&format!("UPDATE {table} SET note = 'changed' WHERE id <= 10")).await?;
+    database.execute(&format!("DELETE FROM {table} WHERE id > {}", RECORDS - 5)).await?;
     stored(world, &topics[0], RECORDS + 15).await
 }
 
