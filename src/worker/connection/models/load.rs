@@ -118,13 +118,12 @@ async fn load_with(
         goes_on: before.left > 0,
     };
     let started = Instant::now();
-    let done = AtomicU32::new(0);
-    let step = || progress.send_replace((done.fetch_add(1, Ordering::Relaxed) + 1, total));
+    // a topic is half done when its queues' ends are known
+    let halves = AtomicU32::new(0);
+    let tell = |more: u32| progress.send_replace(((halves.fetch_add(more, Ordering::Relaxed) + more) / 2, total));
     let look_at = async |topic: String| {
         let looked_at = load.topic(&topic, known.get(topic.as_str()).copied()).await;
-        if looked_at.unsampled.is_empty() {
-            step();
-        }
+        tell(if looked_at.unsampled.is_empty() { 2 } else { 1 });
         looked_at
     };
     let looked_at = stream::iter(topics).map(|topic| look_at(topic).boxed());
@@ -134,7 +133,7 @@ async fn load_with(
     let sample = async |mut topic: LookedAt| {
         if !topic.unsampled.is_empty() && Instant::now() < until {
             load.sample(&mut topic).await;
-            step();
+            tell(1);
         }
         topic
     };
