@@ -32,7 +32,7 @@ const MAX_PULLS: usize = 8;
 /// Time after which a load begins no further sample: with what is under way it takes five minutes.
 const TIME: Duration = Duration::from_secs(290);
 /// Time for samples in any case, so that loads of any number of topics come to an end.
-const SAMPLE_TIME: Duration = Duration::from_secs(90);
+const SAMPLE_TIME: Duration = Duration::from_secs(60);
 /// Requests to brokers for which there is time in one load.
 const REQUESTS: usize = 14_500;
 /// Messages that a pull may bring.
