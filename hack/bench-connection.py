@@ -126,7 +126,7 @@ def all_models(worker):
     """The models, part by part."""
     after = ""
     while after is not None:
-        page = json.loads(worker.get(f"/models?after={after}&maxBytes=4000000"))
+        page = json.loads(worker.get(f"/models?after={after}"))
         yield from page["models"]
         after = page.get("next")
 
