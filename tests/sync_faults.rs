@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use rocketmq_connector::rocketmq::{Client, Consumer, ConsumerConfig, Message, Producer, ProducerConfig};
 use rocketmq_connector::rocketmq::{StartFrom, Subscription};
 use rocketmq_connector::worker_config::sync::{
-    BatchConfig, ErrorConfig, FilterConfig, Format, Mode, OnExists, OnInvalid, OnMissing, RocketMqSourceConfig,
-    RocketMqTargetConfig, SourceConfig, SyncStart, TargetConfig, WriteConfig,
+    BatchConfig, ErrorConfig, OnInvalid, RocketMqSourceConfig, RocketMqTargetConfig, SourceConfig, TargetConfig,
 };
 use rocketmq_connector::worker_config::{Role, SyncConfig};
+use worker_support::sync::{from_topic, pipeline, to_topic};
 use worker_support::{Broker, LIMIT, unique, worker_config};
 
 const SOURCE: Own = Own { version: "4.9.7", instance: "sync-faults-source", port: 19_300 };
@@ -169,38 +169,12 @@ async fn more_and_less(world: &World) {
 
 fn sync(source: &str, target: &str) -> SyncConfig {
     let name = unique("faults");
-    let (from, to) = (SOURCE.broker(), TARGET.broker());
+    let from = RocketMqSourceConfig { cluster_id: "source".to_owned(), ..from_topic(&SOURCE.broker(), source, &name) };
+    let to = RocketMqTargetConfig { cluster_id: "target".to_owned(), ..to_topic(&TARGET.broker(), target, &name) };
     SyncConfig {
-        name: format!("test/{name}"),
-        source: SourceConfig::RocketMq(RocketMqSourceConfig {
-            cluster: from.cluster(),
-            topics: vec![source.to_owned()],
-            discovery: None,
-            heartbeat: None,
-            filter: FilterConfig::All,
-            group: name.clone(),
-            start_from: SyncStart::First,
-            cluster_id: "source".to_owned(),
-        }),
-        target: TargetConfig::RocketMq(RocketMqTargetConfig {
-            cluster: to.cluster(),
-            topic: Some(target.to_owned()),
-            topic_map: None,
-            group: name,
-            tag_field: None,
-            key_fields: None,
-            sharding_key_field: None,
-            delay: None,
-            create_topics: false,
-            cluster_id: "target".to_owned(),
-        }),
-        mode: Mode::Incremental,
-        format: Format::Raw,
-        transforms: Vec::new(),
         batch: BatchConfig { max_records: 500, max_bytes: 1 << 20, max_wait_millis: 100 },
-        write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
         errors: ErrorConfig { retry_interval_millis: 5_000, retry_for_millis: None, on_invalid: OnInvalid::Stop },
-        verify: None,
+        ..pipeline(&name, SourceConfig::RocketMq(from), TargetConfig::RocketMq(to))
     }
 }
 

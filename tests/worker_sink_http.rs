@@ -21,14 +21,13 @@ use rocketmq_connector::rocketmq::{
 use rocketmq_connector::worker_config::connection::TlsFiles;
 use rocketmq_connector::worker_config::report::WorkerState;
 use rocketmq_connector::worker_config::sync::{
-    BatchConfig, ErrorConfig, FilterConfig, Format, HttpTargetConfig, Mode, OnExists, OnInvalid, OnMissing,
-    RocketMqSourceConfig, SourceConfig, SyncStart, TargetConfig, WriteConfig,
+    BatchConfig, Format, HttpTargetConfig, OnInvalid, SourceConfig, TargetConfig,
 };
 use rocketmq_connector::worker_config::{SyncConfig, WorkerReport};
 use serde_json::Value;
 use sha2::Sha256;
 use tokio::net::{TcpListener, TcpStream};
-use worker_support::sync::{Process, Running};
+use worker_support::sync::{Process, Running, from_topic, pipeline};
 use worker_support::{Broker, LIMIT, eventually, unique};
 
 const BROKER: &str = "5.4.0-plain";
@@ -36,33 +35,18 @@ const SIGNING_KEY: &str = "a key of 32 characters or longer";
 
 fn sync(from: &Broker, topic: &str, url: String) -> SyncConfig {
     let name = unique("http");
+    let target = TargetConfig::Http(HttpTargetConfig {
+        url,
+        timeout_millis: 2_000,
+        headers: BTreeMap::new(),
+        token_file: None,
+        signing_key_file: None,
+        tls: None,
+    });
     SyncConfig {
-        name: format!("test/{name}"),
-        source: SourceConfig::RocketMq(RocketMqSourceConfig {
-            cluster: from.cluster(),
-            topics: vec![topic.to_owned()],
-            discovery: None,
-            heartbeat: None,
-            filter: FilterConfig::All,
-            group: name,
-            start_from: SyncStart::First,
-            cluster_id: from.name_server().to_owned(),
-        }),
-        target: TargetConfig::Http(HttpTargetConfig {
-            url,
-            timeout_millis: 2_000,
-            headers: BTreeMap::new(),
-            token_file: None,
-            signing_key_file: None,
-            tls: None,
-        }),
-        mode: Mode::Incremental,
         format: Format::Json,
-        transforms: Vec::new(),
         batch: BatchConfig { max_records: 200, max_bytes: 1 << 20, max_wait_millis: 50 },
-        write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
-        errors: ErrorConfig { retry_interval_millis: 1_000, retry_for_millis: None, on_invalid: OnInvalid::Stop },
-        verify: None,
+        ..pipeline(&name, SourceConfig::RocketMq(from_topic(from, topic, &name)), target)
     }
 }
 

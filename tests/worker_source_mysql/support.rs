@@ -11,12 +11,13 @@ use mysql_async::{Conn, OptsBuilder, Row};
 use rocketmq_connector::worker_config::SyncConfig;
 use rocketmq_connector::worker_config::connection::TlsFiles;
 use rocketmq_connector::worker_config::sync::{
-    BatchConfig, DatabaseConfig, Ddl, ErrorConfig, Format, Mode, MySqlSourceConfig, OnExists, OnInvalid, OnMissing,
-    RocketMqTargetConfig, SourceConfig, TargetConfig, WriteConfig,
+    BatchConfig, DatabaseConfig, Ddl, ErrorConfig, Format, Mode, MySqlSourceConfig, OnInvalid, SourceConfig,
+    TargetConfig,
 };
 use tokio::sync::Mutex;
 
 pub use super::worker_support::sync::{Process, Running};
+use super::worker_support::sync::{pipeline, to_topic};
 pub use super::worker_support::topic::{change, count, read_all};
 use super::worker_support::{Broker, unique};
 
@@ -141,41 +142,27 @@ impl Database {
     pub fn sync(&self, tables: &[&str], mode: Mode, broker: &Broker, topic: &str) -> SyncConfig {
         let file = |name: &str| self.folder.path().join(name).to_string_lossy().into_owned();
         let number = self.name.bytes().fold(7_u32, |number, byte| number.wrapping_mul(31).wrapping_add(byte.into()));
+        let source = SourceConfig::MySql(MySqlSourceConfig {
+            server: DatabaseConfig {
+                host: self.settings["HOST"].clone(),
+                port: self.settings["PORT"].parse().unwrap(),
+                database: self.name.clone(),
+                username_file: file("username"),
+                password_file: file("password"),
+                tls: None,
+            },
+            tables: tables.iter().map(|table| (*table).to_owned()).collect(),
+            slot: self.name.clone(),
+            server_id: number.max(1000),
+            ddl: Ddl::Stop,
+        });
+        let target = TargetConfig::RocketMq(to_topic(broker, topic, &self.name));
         SyncConfig {
-            name: format!("test/{}", self.name),
-            source: SourceConfig::MySql(MySqlSourceConfig {
-                server: DatabaseConfig {
-                    host: self.settings["HOST"].clone(),
-                    port: self.settings["PORT"].parse().unwrap(),
-                    database: self.name.clone(),
-                    username_file: file("username"),
-                    password_file: file("password"),
-                    tls: None,
-                },
-                tables: tables.iter().map(|table| (*table).to_owned()).collect(),
-                slot: self.name.clone(),
-                server_id: number.max(1000),
-                ddl: Ddl::Stop,
-            }),
-            target: TargetConfig::RocketMq(RocketMqTargetConfig {
-                cluster: broker.cluster(),
-                topic: Some(topic.to_owned()),
-                topic_map: None,
-                group: self.name.clone(),
-                tag_field: None,
-                key_fields: None,
-                sharding_key_field: None,
-                delay: None,
-                create_topics: false,
-                cluster_id: broker.name_server().to_owned(),
-            }),
             mode,
             format: Format::Tapdata,
-            transforms: Vec::new(),
             batch: BatchConfig { max_records: 500, max_bytes: 1 << 20, max_wait_millis: 50 },
-            write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
             errors: ErrorConfig { retry_interval_millis: 500, retry_for_millis: None, on_invalid: OnInvalid::Stop },
-            verify: None,
+            ..pipeline(&self.name, source, target)
         }
     }
 

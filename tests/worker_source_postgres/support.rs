@@ -8,12 +8,13 @@ use futures::future::BoxFuture;
 use rocketmq_connector::worker_config::SyncConfig;
 use rocketmq_connector::worker_config::connection::TlsFiles;
 use rocketmq_connector::worker_config::sync::{
-    BatchConfig, DatabaseConfig, Ddl, ErrorConfig, Format, Mode, OnExists, OnInvalid, OnMissing, PostgresSourceConfig,
-    RocketMqTargetConfig, SourceConfig, TargetConfig, WriteConfig,
+    BatchConfig, DatabaseConfig, Ddl, ErrorConfig, Format, Mode, OnInvalid, PostgresSourceConfig, SourceConfig,
+    TargetConfig,
 };
 use tokio_postgres::{Client, NoTls};
 
 pub use super::worker_support::sync::{Process, Running};
+use super::worker_support::sync::{pipeline, to_topic};
 pub use super::worker_support::topic::{change, count, read_all};
 use super::worker_support::{Broker, eventually, unique};
 
@@ -90,41 +91,27 @@ impl Database {
     /// A sync of these tables to a topic.
     pub fn sync(&self, tables: &[&str], mode: Mode, broker: &Broker, topic: &str) -> SyncConfig {
         let file = |name: &str| self.folder.path().join(name).to_string_lossy().into_owned();
+        let source = SourceConfig::Postgres(PostgresSourceConfig {
+            server: DatabaseConfig {
+                host: self.settings["HOST"].clone(),
+                port: self.settings["PORT"].parse().unwrap(),
+                database: self.settings["DATABASE"].clone(),
+                username_file: file("username"),
+                password_file: file("password"),
+                tls: None,
+            },
+            tables: tables.iter().map(|table| format!("{}.{table}", self.schema)).collect(),
+            slot: self.slot.clone(),
+            publication: self.slot.clone(),
+            ddl: Ddl::Stop,
+        });
+        let target = TargetConfig::RocketMq(to_topic(broker, topic, &self.slot));
         SyncConfig {
-            name: format!("test/{}", self.slot),
-            source: SourceConfig::Postgres(PostgresSourceConfig {
-                server: DatabaseConfig {
-                    host: self.settings["HOST"].clone(),
-                    port: self.settings["PORT"].parse().unwrap(),
-                    database: self.settings["DATABASE"].clone(),
-                    username_file: file("username"),
-                    password_file: file("password"),
-                    tls: None,
-                },
-                tables: tables.iter().map(|table| format!("{}.{table}", self.schema)).collect(),
-                slot: self.slot.clone(),
-                publication: self.slot.clone(),
-                ddl: Ddl::Stop,
-            }),
-            target: TargetConfig::RocketMq(RocketMqTargetConfig {
-                cluster: broker.cluster(),
-                topic: Some(topic.to_owned()),
-                topic_map: None,
-                group: self.slot.clone(),
-                tag_field: None,
-                key_fields: None,
-                sharding_key_field: None,
-                delay: None,
-                create_topics: false,
-                cluster_id: broker.name_server().to_owned(),
-            }),
             mode,
             format: Format::Tapdata,
-            transforms: Vec::new(),
             batch: BatchConfig { max_records: 500, max_bytes: 1 << 20, max_wait_millis: 50 },
-            write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
             errors: ErrorConfig { retry_interval_millis: 500, retry_for_millis: None, on_invalid: OnInvalid::Stop },
-            verify: None,
+            ..pipeline(&self.slot, source, target)
         }
     }
 

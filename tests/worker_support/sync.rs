@@ -7,10 +7,60 @@ use std::time::{Duration, Instant};
 use rocketmq_connector::worker::Worker;
 use rocketmq_connector::worker::report::Reporter;
 use rocketmq_connector::worker_config::report::SyncReport;
+use rocketmq_connector::worker_config::sync::{
+    BatchConfig, ErrorConfig, FilterConfig, Format, Mode, OnExists, OnInvalid, OnMissing, RocketMqSourceConfig,
+    RocketMqTargetConfig, SourceConfig, SyncStart, TargetConfig, WriteConfig,
+};
 use rocketmq_connector::worker_config::{Role, SyncConfig, WorkerReport};
 use tokio_util::sync::CancellationToken;
 
-use super::{LIMIT, worker_config};
+use super::{Broker, LIMIT, worker_config};
+
+/// A pipeline of changes as they are, in small batches, which stops at an invalid record.
+pub fn pipeline(name: &str, source: SourceConfig, target: TargetConfig) -> SyncConfig {
+    SyncConfig {
+        name: format!("test/{name}"),
+        source,
+        target,
+        mode: Mode::Incremental,
+        format: Format::Raw,
+        transforms: Vec::new(),
+        batch: BatchConfig { max_records: 100, max_bytes: 1 << 20, max_wait_millis: 50 },
+        write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
+        errors: ErrorConfig { retry_interval_millis: 1_000, retry_for_millis: None, on_invalid: OnInvalid::Stop },
+        verify: None,
+    }
+}
+
+/// All messages of a topic, from the first on.
+pub fn from_topic(broker: &Broker, topic: &str, group: &str) -> RocketMqSourceConfig {
+    RocketMqSourceConfig {
+        cluster: broker.cluster(),
+        topics: vec![topic.to_owned()],
+        discovery: None,
+        heartbeat: None,
+        filter: FilterConfig::All,
+        group: group.to_owned(),
+        start_from: SyncStart::First,
+        cluster_id: broker.name_server().to_owned(),
+    }
+}
+
+/// A topic that exists.
+pub fn to_topic(broker: &Broker, topic: &str, group: &str) -> RocketMqTargetConfig {
+    RocketMqTargetConfig {
+        cluster: broker.cluster(),
+        topic: Some(topic.to_owned()),
+        topic_map: None,
+        group: group.to_owned(),
+        tag_field: None,
+        key_fields: None,
+        sharding_key_field: None,
+        delay: None,
+        create_topics: false,
+        cluster_id: broker.name_server().to_owned(),
+    }
+}
 
 /// A worker in this process.
 pub struct Running {

@@ -12,51 +12,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rocketmq_connector::rocketmq::{
-    Client, Consumer, ConsumerConfig, Message, Producer, ProducerConfig, ReceivedMessage, StartFrom, Subscription,
+    Client, Consumer, ConsumerConfig, Message, Producer, ProducerConfig, ReceivedMessage, Subscription,
 };
 use rocketmq_connector::worker_config::SyncConfig;
 use rocketmq_connector::worker_config::report::WorkerState;
 use rocketmq_connector::worker_config::sync::{
-    BatchConfig, ErrorConfig, FilterConfig, Format, Mode, OnExists, OnInvalid, OnMissing, RocketMqSourceConfig,
-    RocketMqTargetConfig, SourceConfig, StartOffset, SyncStart, TargetConfig, TransformConfig, WriteConfig,
+    Format, OnInvalid, RocketMqSourceConfig, RocketMqTargetConfig, SourceConfig, StartOffset, SyncStart, TargetConfig,
+    TransformConfig,
 };
-use worker_support::sync::{Process, Running};
-use worker_support::{Broker, LIMIT, eventually, unique};
+use worker_support::sync::{Process, Running, from_topic, pipeline, to_topic};
+use worker_support::{Broker, LIMIT, eventually, topic, unique};
 
 fn sync(from: &Broker, source: &str, to: &Broker, target: &str) -> SyncConfig {
     let name = unique("sync");
-    SyncConfig {
-        name: format!("test/{name}"),
-        source: SourceConfig::RocketMq(RocketMqSourceConfig {
-            cluster: from.cluster(),
-            topics: vec![source.to_owned()],
-            discovery: None,
-            heartbeat: None,
-            filter: FilterConfig::All,
-            group: name.clone(),
-            start_from: SyncStart::First,
-            cluster_id: from.name_server().to_owned(),
-        }),
-        target: TargetConfig::RocketMq(RocketMqTargetConfig {
-            cluster: to.cluster(),
-            topic: Some(target.to_owned()),
-            topic_map: None,
-            group: name,
-            tag_field: None,
-            key_fields: None,
-            sharding_key_field: None,
-            delay: None,
-            create_topics: false,
-            cluster_id: to.name_server().to_owned(),
-        }),
-        mode: Mode::Incremental,
-        format: Format::Raw,
-        transforms: Vec::new(),
-        batch: BatchConfig { max_records: 100, max_bytes: 1 << 20, max_wait_millis: 50 },
-        write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
-        errors: ErrorConfig { retry_interval_millis: 1_000, retry_for_millis: None, on_invalid: OnInvalid::Stop },
-        verify: None,
-    }
+    let source = SourceConfig::RocketMq(from_topic(from, source, &name));
+    pipeline(&name, source, TargetConfig::RocketMq(to_topic(to, target, &name)))
 }
 
 fn source(config: &mut SyncConfig) -> &mut RocketMqSourceConfig {
@@ -86,26 +56,8 @@ async fn publish(broker: &Broker, messages: Vec<Message>) {
 
 /// Everything that a topic holds, when it has held `count` messages or more; those that are behind come, too.
 async fn read_all(broker: &Broker, topic: &str, count: usize) -> Vec<ReceivedMessage> {
-    let client = broker.client();
-    let total = async || {
-        let stats = client.admin().topic_stats(topic).await.unwrap_or_default();
-        stats.iter().map(|queue| queue.max_offset).sum::<i64>() as usize
-    };
-    eventually(&format!("{count} messages in {topic}"), async || total().await >= count).await;
-    let total = total().await;
-    let mut config = ConsumerConfig::new(unique("reader"), vec![Subscription::all(topic)]);
-    config.start_from = StartFrom::First;
-    config.max_in_flight_messages = total + 1;
-    let consumer = Consumer::start(&client, config).unwrap();
-    let mut messages = Vec::new();
-    while messages.len() < total {
-        let next = tokio::time::timeout(LIMIT, consumer.recv()).await.unwrap().unwrap();
-        messages.push(next.message().clone());
-        next.ack();
-    }
-    consumer.shutdown(Duration::from_secs(2)).await;
-    client.shutdown().await;
-    messages
+    eventually(&format!("{count} messages in {topic}"), async || topic::count(broker, topic).await >= count).await;
+    topic::read_all(broker, topic).await
 }
 
 fn bodies(messages: &[ReceivedMessage]) -> Vec<String> {

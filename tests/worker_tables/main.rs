@@ -13,13 +13,10 @@ mod worker_support;
 use rocketmq_connector::rocketmq::{Message, Producer, ProducerConfig};
 use rocketmq_connector::worker_config::SyncConfig;
 use rocketmq_connector::worker_config::report::SyncReport;
-use rocketmq_connector::worker_config::sync::{
-    BatchConfig, DatabaseConfig, ErrorConfig, FilterConfig, Format, Mode, OnExists, OnInvalid, OnMissing,
-    RocketMqSourceConfig, SourceConfig, SyncStart, TableTargetConfig, TargetConfig, WriteConfig,
-};
+use rocketmq_connector::worker_config::sync::{DatabaseConfig, Format, SourceConfig, TableTargetConfig, TargetConfig};
 
 use databases::Server;
-use worker_support::sync::{Process, Running};
+use worker_support::sync::{Process, Running, from_topic, pipeline};
 use worker_support::{Broker, unique};
 
 /// A sync of a topic into a table of `server` that is made when it is missing, with the key `id`.
@@ -31,27 +28,9 @@ fn sync(broker: &Broker, topic: &str, server: &Server, table: &str) -> SyncConfi
         key_fields: vec!["id".to_owned()],
         create_table: true,
     };
-    SyncConfig {
-        name: format!("test/{name}"),
-        source: SourceConfig::RocketMq(RocketMqSourceConfig {
-            cluster: broker.cluster(),
-            topics: vec![topic.to_owned()],
-            discovery: None,
-            heartbeat: None,
-            filter: FilterConfig::All,
-            group: name,
-            start_from: SyncStart::First,
-            cluster_id: broker.name_server().to_owned(),
-        }),
-        target: if server.is_postgres() { TargetConfig::Postgres(target) } else { TargetConfig::MySql(target) },
-        mode: Mode::Incremental,
-        format: Format::Tapdata,
-        transforms: Vec::new(),
-        batch: BatchConfig { max_records: 100, max_bytes: 1 << 20, max_wait_millis: 50 },
-        write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
-        errors: ErrorConfig { retry_interval_millis: 1_000, retry_for_millis: None, on_invalid: OnInvalid::Stop },
-        verify: None,
-    }
+    let target = if server.is_postgres() { TargetConfig::Postgres(target) } else { TargetConfig::MySql(target) };
+    let source = SourceConfig::RocketMq(from_topic(broker, topic, &name));
+    SyncConfig { format: Format::Tapdata, ..pipeline(&name, source, target) }
 }
 
 fn target(config: &mut SyncConfig) -> &mut TableTargetConfig {
