@@ -27,6 +27,7 @@ pub fn cases() -> Vec<Case> {
         case("consume", "SQL92 filter", sql),
         case("consume", "commit stops at the first open delivery; a crash loses nothing", crash),
         case("consume", "graceful leave commits: nothing repeated", leave),
+        case("consume", "a new group's first commits, of all queues at once, are all kept", first_commits),
         case("consume", "negative acknowledgement with a delay level", nack),
         case("consume", "dead-letter topic after the last redelivery", dead_letter_after_retries),
         case("consume", "dead-letter topic at once", dead_letter_now),
@@ -212,6 +213,26 @@ async fn leave(context: Context) -> Outcome {
     let again = receive(&second, 1, Duration::from_secs(6)).await;
     ensure!(again.is_empty(), "repeated {again:?}");
     Ok(())
+}
+
+/// A broker that makes its table of a group's offsets for two commits at once keeps one of them: `docs/upstream.md`.
+async fn first_commits(context: Context) -> Outcome {
+    let (client, topic) = prepared(&context, 16, 160).await?;
+    // many groups at once, so that the broker has several commits in hand
+    let groups = (0..60).map(async |number| -> Outcome {
+        let group = context.name(&format!("first-{number}"));
+        let mut config = ConsumerConfig::new(&group, vec![Subscription::all(&topic)]);
+        config.start_from = StartFrom::First;
+        let consumer = Consumer::start(&client, config)?;
+        let received = receive(&consumer, 160, LIMIT).await;
+        ensure!(received.len() == 160, "{} of 160", received.len());
+        consumer.shutdown(DRAIN).await;
+        let lags = client.admin().consumer_lag(&group, &topic).await?;
+        let lost: Vec<_> = lags.iter().filter(|lag| lag.consumer_offset != lag.broker_offset).collect();
+        ensure!(lags.len() == 16 && lost.is_empty(), "of {} queues these are not kept: {lost:?}", lags.len());
+        Ok(())
+    });
+    futures::future::try_join_all(groups).await.map(|_| ())
 }
 
 async fn nack(context: Context) -> Outcome {

@@ -18,6 +18,9 @@ use super::super::route::Queue;
 use super::assigned::Assigned;
 use super::{ConsumerConfig, ConsumerStatus, Delivery, Filter, StartFrom, Subscription};
 
+/// Whether a commit has been answered; locked while the first one is under way.
+type FirstCommit = Arc<tokio::sync::Mutex<bool>>;
+
 /// Prefix of the topic that holds a group's redeliveries.
 const RETRY_PREFIX: &str = "%RETRY%";
 
@@ -33,6 +36,8 @@ pub(crate) struct Member {
     pub deliveries: mpsc::Sender<Delivery>,
     /// Topics with the namespace; the group's retry topic is the last one in clustering mode.
     topics: Mutex<Vec<SubscribedTopic>>,
+    /// By broker and topic.
+    pub first_commits: Mutex<BTreeMap<(String, String), FirstCommit>>,
     client: Client,
     group: String,
     leaving: CancellationToken,
@@ -82,6 +87,7 @@ impl Member {
             leaving: client.0.token.child_token(),
             stopped: client.0.token.child_token(),
             topics: Mutex::new(topics),
+            first_commits: Mutex::default(),
             tasks: TaskTracker::new(),
             open: AtomicUsize::new(0),
             settled: Notify::new(),

@@ -41,12 +41,28 @@ pub(super) async fn commit_all(member: &Arc<Member>) {
 pub(super) async fn commit(member: &Member, assigned: &Assigned) {
     let _turn = assigned.commit_turn.lock().await;
     let Some(offset) = assigned.uncommitted().filter(|_| !member.config.broadcasting) else { return };
-    match store(member.client(), member.group(), &assigned.queue, offset).await {
+    match store_one_first(member, &assigned.queue, offset).await {
         Ok(()) => assigned.set_committed(offset),
         Err(error) => {
             tracing::debug!(queue = ?assigned.queue, offset, %error, "an offset was not committed; it is tried again")
         }
     }
+}
+
+/// Writes an offset; the first one of a topic at a broker alone. A broker that has none of the group's for a topic makes the table
+/// of them for the first, and drops what another of the same moment has just put into one of its own
+/// (`ConsumerOffsetManager.commitOffset`, 4.9 and 5.x).
+async fn store_one_first(member: &Member, queue: &Queue, offset: i64) -> Result<()> {
+    let place = (queue.broker_name.clone(), queue.topic.clone());
+    let first = lock(&member.first_commits).entry(place).or_default().clone();
+    let mut is_done = first.lock().await;
+    if *is_done {
+        drop(is_done);
+        return store(member.client(), member.group(), queue, offset).await;
+    }
+    store(member.client(), member.group(), queue, offset).await?;
+    *is_done = true;
+    Ok(())
 }
 
 /// Writes a group's offset of a queue.
