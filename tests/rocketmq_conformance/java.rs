@@ -234,8 +234,8 @@ async fn mixed_group(context: Context) -> Outcome {
     let mut java = start(&context, &[member, reach(&context)].concat())?;
     let mut lines = BufReader::new(java.stdout.take().ok_or("no output")?).lines();
     let consumer = context.consumer(&client, vec![Subscription::all(&topic)])?;
-    // Java's member tells its queues when they change. It takes them one after the other and begins each at its end, so
-    // four of them may be half of its way to eight: both halves must be there, and be different ones.
+    // Java's member tells its queues when they change. It takes them one after the other, so four of them may be half of
+    // its way to eight: both halves must be there, and be different ones.
     let shared = async {
         let mut theirs = BTreeSet::new();
         loop {
@@ -263,11 +263,14 @@ async fn mixed_group(context: Context) -> Outcome {
     }
     let mut bodies: Vec<String> = receive(&consumer, 80, Duration::from_secs(8)).await.iter().map(body).collect();
     let ours = bodies.len();
+    let mut others = Vec::new();
     let theirs = async {
         while bodies.len() < 80 {
             let Some(line) = lines.next_line().await? else { break };
             let line: Value = serde_json::from_str(&line)?;
-            if line["event"] == "message" {
+            if line["event"] != "message" {
+                others.push(line);
+            } else {
                 let bytes =
                     base64::engine::general_purpose::STANDARD.decode(line["body"].as_str().unwrap_or_default())?;
                 bodies.push(String::from_utf8_lossy(&bytes).into_owned());
@@ -276,13 +279,15 @@ async fn mixed_group(context: Context) -> Outcome {
         Ok::<_, Failure>(())
     };
     let _ = tokio::time::timeout(Duration::from_secs(20), theirs).await;
+    let lag = client.admin().consumer_lag(&group, &topic).await?;
     java.kill().await?;
     let distinct: BTreeSet<&String> = bodies.iter().collect();
     ensure!(
         distinct.len() == 80 && bodies.len() == 80,
-        "{} deliveries, {} distinct, ours {ours}",
+        "{} deliveries, {} distinct, ours {ours}; Java said {others:?} after its share was there; lag {lag:?}; we hold {:?}",
         bodies.len(),
-        distinct.len()
+        distinct.len(),
+        consumer.status()
     );
     ensure!(ours == 40, "we got {ours} of 80");
     Ok(())
