@@ -163,7 +163,8 @@ run_conformance() {
   fi
   start_brokers conformance
   start_databases conformance
-  test_feature broker-tests
+  # these tests wait for brokers most of their time
+  RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} test_feature broker-tests
 }
 
 # Both steps mostly wait, for brokers and for pods: together they take little longer than the longer one.
