@@ -10,7 +10,8 @@ use super::quantity::Duration;
 /// Annotation that asks for a comparison of source and target when it is set to another value.
 pub const VERIFY_ANNOTATION: &str = "connector.rocketmq.dev/verify";
 
-/// How source and target are compared: messages are counted and hashed over a closed window.
+/// How source and target are compared, over a closed window of the source: messages with the messages of the target topics, or with
+/// the rows of the target tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -71,18 +72,21 @@ pub struct VerifyStatus {
     pub window_end: Option<Time>,
     /// Messages in the window of the source.
     pub source: i64,
-    /// Of those, messages that the target holds as it should.
+    /// Of those, messages that the target holds as it should; of a table, the rows of those messages that are as they should be.
     pub target: i64,
     /// Of those, messages that filters or the loop guard have left out, and invalid ones.
     pub left_out: i64,
-    /// Messages that the target does not hold.
+    /// Messages that the target does not hold; rows that a table does not have.
     pub missing: i64,
-    /// Messages that the target holds as if from this sync, and the source does not.
+    /// Messages that the target holds as if from this sync, and the source does not; rows that should have been deleted.
     pub extra: i64,
-    /// Messages that the target holds with another content.
+    /// Messages or rows that the target holds with another content.
     pub different: i64,
     /// Messages that the target holds more than once; no difference, since delivery is at least once.
     pub duplicates: i64,
+    /// Rows of which the messages of the window do not tell what they should be, because of the write policies or of their order.
+    #[serde(default)]
+    pub undecided: i64,
     /// Whether the source holds more than one run compares; the rest comes with the next one.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_cut: bool,
@@ -100,14 +104,17 @@ pub struct VerifyStatus {
 pub struct VerifyDifference {
     /// Missing, Different or Extra.
     pub kind: String,
-    /// Keys of the message, or its id when it has none.
+    /// Keys of the message, or its id when it has none; of a row its key, column=value.
     pub key: String,
-    /// Id of the message.
+    /// Id of the message; of a row, of the last message about it.
     pub id: String,
-    /// Where it stands: in the source, or in the target when it is extra.
+    /// Where it stands: in the source, or in the target topic when it is extra.
     pub place: String,
-    /// The target topic.
+    /// The target topic or table.
     pub topic: String,
+    /// Columns of a row that hold something else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
 }
 
 // Serde asks for a reference.

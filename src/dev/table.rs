@@ -150,7 +150,7 @@ pub fn render_models(models: &[Model]) -> String {
 #[must_use]
 pub fn render_verify(report: &VerifyReport) -> String {
     let mut text = String::new();
-    let VerifyCounts { source, target, left_out, missing, extra, different, duplicates } = report.counts;
+    let VerifyCounts { source, target, left_out, missing, extra, different, duplicates, undecided } = report.counts;
     // Writing to a String does not fail.
     let _ = writeln!(text, "{source:>10}  in the window of the source");
     for (count, what) in [
@@ -163,10 +163,17 @@ pub fn render_verify(report: &VerifyReport) -> String {
     ] {
         let _ = writeln!(text, "{count:>10}  {what}");
     }
+    if undecided > 0 {
+        let _ = writeln!(text, "{undecided:>10}  rows of which the window does not tell what they should be");
+    }
     let width = report.findings.iter().map(|finding| finding.key.chars().count()).max().unwrap_or_default();
     for finding in &report.findings {
         let kind = format!("{:?}", finding.kind);
-        let _ = writeln!(text, "{kind:<9}  {:<width$}  {} → {}", finding.key, finding.place, finding.topic);
+        let columns = match finding.columns.as_slice() {
+            [] => String::new(),
+            columns => format!(" ({})", columns.join(", ")),
+        };
+        let _ = writeln!(text, "{kind:<9}  {:<width$}  {} → {}{columns}", finding.key, finding.place, finding.topic);
     }
     let listed = report.findings.len() as u64;
     if missing + different + extra > listed {
@@ -213,6 +220,7 @@ mod tests {
             id: "ID".to_owned(),
             place: "topic t, broker b, queue 0, offset 7".to_owned(),
             topic: "copy".to_owned(),
+            columns: Vec::new(),
         };
         let report = VerifyReport {
             counts: VerifyCounts { source: 12, target: 9, missing: 3, ..VerifyCounts::default() },

@@ -50,24 +50,27 @@ pub struct VerifyReport {
     pub error: Option<ReportedError>,
 }
 
-/// Figures of a verification, in messages.
+/// Figures of a verification: messages, and at a table rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifyCounts {
-    /// In the window of the source.
+    /// Messages in the window of the source.
     pub source: u64,
-    /// At the target because of this sync, out of that window.
+    /// At the target because of this sync, out of that window; of a table also rows that are deleted as they should be.
     pub target: u64,
-    /// Left out by filters, the loop guard, or as invalid: not expected at the target.
+    /// Messages left out by filters, the loop guard, or as invalid: not expected at the target.
     pub left_out: u64,
     /// Not at the target.
     pub missing: u64,
-    /// At the target as if from this sync, but not in the source.
+    /// At the target as if from this sync, but not in the source; rows that should have been deleted.
     pub extra: u64,
     /// At the target with another content than they should have.
     pub different: u64,
     /// At the target more than once; repetitions are no difference.
     pub duplicates: u64,
+    /// Rows of which the messages of the window do not tell what they should be.
+    #[serde(default)]
+    pub undecided: u64,
 }
 
 impl VerifyCounts {
@@ -79,7 +82,7 @@ impl VerifyCounts {
 
     /// Adds the figures of another window.
     pub fn add(&mut self, other: &Self) {
-        let Self { source, target, left_out, missing, extra, different, duplicates } = other;
+        let Self { source, target, left_out, missing, extra, different, duplicates, undecided } = other;
         self.source += source;
         self.target += target;
         self.left_out += left_out;
@@ -87,6 +90,7 @@ impl VerifyCounts {
         self.extra += extra;
         self.different += different;
         self.duplicates += duplicates;
+        self.undecided += undecided;
     }
 }
 
@@ -96,14 +100,17 @@ impl VerifyCounts {
 pub struct Finding {
     /// What is wrong.
     pub kind: Difference,
-    /// Keys of the message, or its id when it has none.
+    /// Keys of the message, or its id when it has none; of a row its key, `column=value`.
     pub key: String,
-    /// Id of the message.
+    /// Id of the message; of a row, of the last message about it.
     pub id: String,
-    /// Where it stands: in the source, or in the target when it is extra.
+    /// Where it stands: in the source, or in the target topic when it is extra.
     pub place: String,
-    /// The target topic.
+    /// The target topic or table.
     pub topic: String,
+    /// Columns of a row that hold something else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
 }
 
 /// What is wrong with a record.

@@ -368,6 +368,15 @@ fn what_cannot_be_compared_is_refused_with_the_reason() {
     object.spec.target = serde_json::from_value(json!({"http": {"url": "https://h/x"}})).unwrap();
     let http = validate(&object, &both(), &settings()).err().unwrap().to_string();
     assert!(http.contains("spec.verify: an HTTP endpoint cannot be asked what it holds"), "{http}");
+    let server = json!({"host": "h", "database": "d", "username": {"value": "a"}, "password": {"value": "b"}});
+    for target in ["postgres", "mysql"] {
+        object.spec.target = serde_json::from_value(json!({target: {"server": server, "table": "t"}})).unwrap();
+        assert!(validate(&object, &both(), &settings()).is_ok(), "rows of {target} can be compared");
+    }
+    object.spec.source = serde_json::from_value(json!({"postgres": {"server": server, "tables": ["t"]}})).unwrap();
+    object.spec.target = serde_json::from_value(json!({"connectionRef": {"name": "new"}})).unwrap();
+    let database = validate(&object, &both(), &settings()).err().unwrap().to_string();
+    assert!(database.contains("spec.verify: this version compares what comes from RocketMQ only"), "{database}");
     let continuous = json!({"verify": {"mode": "Continuous", "window": "2h", "maxReported": 7}});
     let config = validate(&sync(continuous), &both(), &settings()).ok().unwrap().config.verify.unwrap();
     assert_eq!(

@@ -51,8 +51,8 @@ pub fn problems(spec: &RocketMQSyncSpec) -> Vec<Problem> {
             "spec.verify: an HTTP endpoint cannot be asked what it holds; remove spec.verify, and count at the receiver",
         ),
         (
-            target.postgres.is_some() || target.mysql.is_some() || source.connection_ref.is_none(),
-            "spec.verify: this version compares RocketMQ with RocketMQ only; remove spec.verify, and compare tables by a query",
+            source.connection_ref.is_none(),
+            "spec.verify: this version compares what comes from RocketMQ only; remove spec.verify, and compare the tables of the source by a query",
         ),
         (
             has_sql,
@@ -92,13 +92,20 @@ pub fn condition(spec: &RocketMQSyncSpec, report: Option<&VerifyReport>) -> Opti
     }
     let counts = &report.counts;
     if !counts.has_differences() {
-        let message = format!("{} messages were compared, {} of them at the target", counts.source, counts.target);
+        let message = match is_table(spec) {
+            true => format!(
+                "the rows of {} messages were compared: {} are as they should be, {} cannot be judged",
+                counts.source, counts.target, counts.undecided
+            ),
+            false => format!("{} messages were compared, {} of them at the target", counts.source, counts.target),
+        };
         return Some(Draft::new(types::VERIFIED, true, reasons::VERIFIED, message));
     }
     let named: Vec<String> = report.findings.iter().take(NAMED).map(words).collect();
     let message = format!(
-        "of {} messages {} are missing, {} different and {} extra at the target: {}; status.verify lists them, and \
+        "of {}{} messages {} are missing, {} different and {} extra at the target: {}; status.verify lists them, and \
          rocketmq-connector verify",
+        if is_table(spec) { "the rows of " } else { "" },
         counts.source,
         counts.missing,
         counts.different,
@@ -106,6 +113,11 @@ pub fn condition(spec: &RocketMQSyncSpec, report: Option<&VerifyReport>) -> Opti
         named.join("; ")
     );
     Some(Draft::new(types::VERIFIED, false, reasons::DIFFERENCES_FOUND, message))
+}
+
+/// Whether rows are compared.
+fn is_table(spec: &RocketMQSyncSpec) -> bool {
+    spec.target.postgres.is_some() || spec.target.mysql.is_some()
 }
 
 fn words(finding: &Finding) -> String {
@@ -127,6 +139,7 @@ pub fn status(report: &VerifyReport, most: i32) -> VerifyStatus {
         id: finding.id.clone(),
         place: finding.place.clone(),
         topic: finding.topic.clone(),
+        columns: finding.columns.clone(),
     };
     let most = usize::try_from(most).unwrap_or(0);
     VerifyStatus {
@@ -142,6 +155,7 @@ pub fn status(report: &VerifyReport, most: i32) -> VerifyStatus {
         extra: signed(counts.extra),
         different: signed(counts.different),
         duplicates: signed(counts.duplicates),
+        undecided: signed(counts.undecided),
         is_cut: report.is_cut,
         differences: report.findings.iter().take(most).map(difference).collect(),
         error: report.error.as_ref().map(|error| format!("{}; {}", error.message, error.remedy)),
@@ -189,6 +203,7 @@ mod tests {
             id: "ID".to_owned(),
             place: "topic t, broker b, queue 0, offset 7".to_owned(),
             topic: "copy".to_owned(),
+            columns: Vec::new(),
         });
         assert!(outcome(Some(&lost)).is_false());
         let shown = status(&lost, 20);

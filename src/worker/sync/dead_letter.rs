@@ -12,8 +12,10 @@ use crate::worker_config::sync::{OnInvalid, SourceConfig, SyncConfig, TargetConf
 /// Properties of a dead letter.
 const REASON_PROPERTY: &str = "connector-reason";
 const MESSAGE_PROPERTY: &str = "connector-message";
-const SYNC_PROPERTY: &str = "connector-sync";
-const PLACE_PROPERTY: &str = "connector-place";
+/// The pipeline.
+pub const SYNC_PROPERTY: &str = "connector-sync";
+/// Where the record stands in the source, as [`Record::place`] has it.
+pub const PLACE_PROPERTY: &str = "connector-place";
 /// Longest reason in a property, which must leave room for those of the record.
 const LONGEST_MESSAGE: usize = 1024;
 /// Read and write.
@@ -41,6 +43,12 @@ impl DeadLetters {
         };
         let topic = topic.clone().unwrap_or_else(|| format!("%DLQ%{group}"));
         Some(Self { cluster: cluster.clone(), topic, group: group.clone(), sync: config.name.clone(), opened: None })
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
     }
 
     /// Moves records to the topic, in their order.

@@ -9,7 +9,7 @@
 
 mod batch;
 pub mod cluster;
-mod dead_letter;
+pub mod dead_letter;
 pub mod metrics;
 mod reader;
 pub mod state;

@@ -9,11 +9,11 @@ use super::super::report::Reporter;
 use super::super::sync::Setting;
 use super::super::sync::cluster;
 use super::super::transform::Steps;
-use super::run::{Outcome, Subject};
-use super::task::since_windows;
+use super::run::Outcome;
+use super::task::{compare, since_windows};
 use crate::rocketmq::{Client, Queue};
 use crate::worker_config::report::ReportedError;
-use crate::worker_config::sync::{RocketMqSourceConfig, SourceConfig, TargetConfig};
+use crate::worker_config::sync::{RocketMqSourceConfig, SourceConfig};
 use crate::worker_config::sync_topics::whole_name;
 use crate::worker_config::{Identity, SyncConfig};
 
@@ -32,22 +32,18 @@ pub async fn verify(config: SyncConfig, identity: Identity, since: i64, most: us
         session: session.clone(),
         has_waited: Arc::default(),
     };
-    let (SourceConfig::RocketMq(source), TargetConfig::RocketMq(target)) =
-        (&setting.config.source, &setting.config.target)
-    else {
-        let message = "only a sync from RocketMQ to RocketMQ can be verified";
+    let SourceConfig::RocketMq(source) = &setting.config.source else {
+        let message = "only a sync from RocketMQ can be verified";
         return Err(reported("NotImplemented", message, "compare by other means"));
     };
     let from = cluster::connect(&setting, &source.cluster, "the source").await?;
-    let to = cluster::connect(&setting, &target.cluster, "the target").await?;
     let compared = async {
         let acknowledged = acknowledged(from.client(), source).await?;
         let windows = since_windows(from.client(), acknowledged, since).await?;
-        Subject::new(&setting.config, &steps, from.client(), to.client())?.run(windows, since, most).await
+        compare(&setting, &steps, from.client(), windows, since, most).await
     };
     let compared = compared.await;
     from.close().await;
-    to.close().await;
     compared
 }
 

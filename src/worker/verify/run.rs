@@ -5,15 +5,14 @@
 //! keys each time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::super::error::{reported, rocketmq_report};
-use super::super::format;
 use super::super::sink::rocketmq::{BORN_PROPERTY, Composer, ORIGIN_PROPERTY};
-use super::super::source::rocketmq::record;
 use super::super::transform::Steps;
 use super::ledger::{Hash, Known, Ledger, Place, Print};
-use super::window::{Window, read_all};
+use super::passed;
+use super::window::{Window, cut, read_all};
 use crate::rocketmq::admin::TOOLS_GROUP;
 use crate::rocketmq::{Client, ErrorKind, Message, ReceivedMessage};
 use crate::worker_config::SyncConfig;
@@ -26,7 +25,7 @@ const PART: u64 = 200_000;
 /// Most parts, and so most messages, of one run.
 const MOST_PARTS: u64 = 64;
 /// How far the clocks of the brokers of both clusters may be apart, in milliseconds.
-const CLOCKS_APART: i64 = 300_000;
+pub const CLOCKS_APART: i64 = 300_000;
 /// Most messages of the target that are looked for beyond the windows, and most that are read for that.
 const MOST_STRANGERS: usize = 10_000;
 const MOST_AROUND: u64 = 200_000;
@@ -101,7 +100,7 @@ impl<'a> Subject<'a> {
         begun_millis: i64,
         most: usize,
     ) -> Result<Outcome, ReportedError> {
-        let is_cut = cut(&mut windows);
+        let is_cut = cut(&mut windows, PART * MOST_PARTS);
         let total: u64 = windows.iter().map(Window::len).sum();
         let ends = windows.iter().map(|window| window.to).collect();
         let mut outcome = Outcome { ends, is_cut, ..Outcome::default() };
@@ -182,19 +181,7 @@ impl<'a> Subject<'a> {
 
     /// What the pipeline writes for a message; none when it is left out.
     fn expected(&self, message: &ReceivedMessage) -> Option<Message> {
-        if let FilterConfig::Tags(tags) = &self.source.filter
-            && !message.tag.as_ref().is_some_and(|tag| tags.contains(tag))
-        {
-            return None;
-        }
-        let ReceivedMessage { topic, broker_name, queue_id, queue_offset, .. } = message;
-        let partition: Arc<str> = format!("{topic}@{broker_name}@{queue_id}").into();
-        let offset = u64::try_from(*queue_offset).unwrap_or_default();
-        let mut record = record(message, partition, offset, None);
-        let kept = format::decode(self.config.format, &mut record)
-            .and_then(|kept| Ok(kept && (!record.operation.is_row() || self.steps.apply(&mut record)?)));
-        // What is invalid is left out or in the dead-letter topic, or has stopped the pipeline before it was acknowledged.
-        kept.ok().filter(|kept| *kept)?;
+        let record = passed::through(self.config, self.source, self.steps, message)?;
         self.composer.compose(&record).ok().flatten()
     }
 
@@ -306,17 +293,6 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Shortens windows that are more than one run compares; whether it did.
-fn cut(windows: &mut [Window]) -> bool {
-    let total: u64 = windows.iter().map(Window::len).sum();
-    if total <= PART * MOST_PARTS {
-        return false;
-    }
-    let share = i64::try_from(PART * MOST_PARTS / (windows.len() as u64).max(1)).unwrap_or(i64::MAX);
-    windows.iter_mut().for_each(|window| window.to = window.to.min(window.from.saturating_add(share)));
-    true
-}
-
 fn finding(kind: Difference, message: &ReceivedMessage, topic: &str) -> Finding {
     let ReceivedMessage { topic: at, broker_name, queue_id, queue_offset, .. } = message;
     let id = message.message_id.clone();
@@ -326,24 +302,6 @@ fn finding(kind: Difference, message: &ReceivedMessage, topic: &str) -> Finding 
         id,
         place: format!("topic {at}, broker {broker_name}, queue {queue_id}, offset {queue_offset}"),
         topic: topic.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rocketmq::Queue;
-
-    #[test]
-    fn too_much_for_one_run_is_cut_and_goes_on_later() {
-        let window = |to: i64| {
-            let queue = Queue { topic: "t".into(), broker_name: "b".into(), queue_id: 0 };
-            Window { queue, from: 100, to }
-        };
-        let mut small = [window(100), window(1_000_100)];
-        assert!(!cut(&mut small));
-        let mut large = [window(200), window(100_000_000)];
-        assert!(cut(&mut large));
-        assert_eq!((large[0].to, large[1].to), (200, 100 + 6_400_000));
+        columns: Vec::new(),
     }
 }

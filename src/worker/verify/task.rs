@@ -10,6 +10,7 @@ use super::super::sync::Setting;
 use super::super::sync::cluster;
 use super::super::transform::Steps;
 use super::run::{Outcome, Subject};
+use super::table::TableSubject;
 use super::window::Window;
 use crate::rocketmq::{Client, Queue};
 use crate::worker_config::report::ReportedError;
@@ -131,21 +132,11 @@ impl Task<'_> {
         cause: Cause,
         acknowledged: BTreeMap<Queue, i64>,
     ) -> Result<(Vec<Window>, Outcome), ReportedError> {
-        let TargetConfig::RocketMq(target) = &self.setting.config.target else {
-            // `Subject::new` tells it in words.
-            let subject = Subject::new(&self.setting.config, self.steps, self.source.client(), self.source.client());
-            return subject.map(|_| (Vec::new(), Outcome::default()));
-        };
         let (windows, begun_millis) = self.windows(cause, acknowledged).await?;
-        let there = cluster::connect(self.setting, &target.cluster, "the target").await?;
-        let compared = async {
-            let subject = Subject::new(&self.setting.config, self.steps, self.source.client(), there.client())?;
-            let most = usize::try_from(self.config.max_reported).unwrap_or(usize::MAX);
-            subject.run(windows.clone(), begun_millis, most).await
-        };
-        let compared = compared.await;
-        there.close().await;
-        compared.map(|outcome| (windows, outcome))
+        let most = usize::try_from(self.config.max_reported).unwrap_or(usize::MAX);
+        let outcome =
+            compare(self.setting, self.steps, self.source.client(), windows.clone(), begun_millis, most).await?;
+        Ok((windows, outcome))
     }
 
     /// The windows, and the time before which everything that stands before them was stored.
@@ -186,6 +177,30 @@ impl Task<'_> {
     fn tell(&self) {
         self.setting.reporter.set_verify(self.report.clone());
     }
+}
+
+/// Compares windows of the source with the target, as [`Subject::run`] and [`TableSubject::run`] do.
+///
+/// # Errors
+/// A side cannot be read, or the sync cannot be verified.
+pub async fn compare(
+    setting: &Setting,
+    steps: &Steps,
+    from: &Client,
+    windows: Vec<Window>,
+    begun_millis: i64,
+    most: usize,
+) -> Result<Outcome, ReportedError> {
+    let TargetConfig::RocketMq(target) = &setting.config.target else {
+        // It tells in words what cannot be compared.
+        return TableSubject::new(&setting.config, steps, from)?.run(windows, most).await;
+    };
+    let there = cluster::connect(setting, &target.cluster, "the target").await?;
+    let compared =
+        async { Subject::new(&setting.config, steps, from, there.client())?.run(windows, begun_millis, most).await };
+    let compared = compared.await;
+    there.close().await;
+    compared
 }
 
 /// Windows from a time, milliseconds since the Unix epoch, up to what is acknowledged of each queue.

@@ -95,3 +95,32 @@ async fn read(
     }
     Ok(())
 }
+
+/// Shortens windows that hold more than `most` messages together; whether it did.
+pub fn cut(windows: &mut [Window], most: u64) -> bool {
+    let total: u64 = windows.iter().map(Window::len).sum();
+    if total <= most {
+        return false;
+    }
+    let share = i64::try_from(most / (windows.len() as u64).max(1)).unwrap_or(i64::MAX);
+    windows.iter_mut().for_each(|window| window.to = window.to.min(window.from.saturating_add(share)));
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_much_for_one_run_is_cut_and_goes_on_later() {
+        let window = |to: i64| {
+            let queue = Queue { topic: "t".into(), broker_name: "b".into(), queue_id: 0 };
+            Window { queue, from: 100, to }
+        };
+        let mut small = [window(100), window(1_000_100)];
+        assert!(!cut(&mut small, 12_800_000));
+        let mut large = [window(200), window(100_000_000)];
+        assert!(cut(&mut large, 12_800_000));
+        assert_eq!((large[0].to, large[1].to), (200, 100 + 6_400_000));
+    }
+}

@@ -1,5 +1,6 @@
 //! Tables of a MySQL or MariaDB database as target.
 
+mod compare;
 mod sql;
 
 use std::collections::HashSet;
@@ -225,10 +226,7 @@ impl Connection for MySqlConnection {
         let what = format!("failed to look at table {name}");
         let (database, table) = name.split_once('.').unwrap_or((&self.config.database, name));
         let place = (database.to_owned(), table.to_owned());
-        let columns = "SELECT COLUMN_NAME, LOWER(DATA_TYPE), LOWER(COLUMN_TYPE), GENERATION_EXPRESSION FROM \
-                       information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION";
-        let columns: Vec<(String, String, String, Option<String>)> = match self.conn.exec(columns, place.clone()).await
-        {
+        let columns: Vec<FoundColumn> = match self.conn.exec(COLUMNS, place.clone()).await {
             Ok(columns) => columns,
             Err(error) => return Err(self.failed(&what, &error)),
         };
@@ -260,12 +258,6 @@ impl Connection for MySqlConnection {
             }
         }
         let unique: Vec<_> = unique.into_iter().map(|(_, columns)| columns).collect();
-        let column = |(name, data_type, sql_type, computed): (String, String, String, Option<String>)| Column {
-            name,
-            kind: kind(&data_type),
-            sql_type,
-            is_generated: computed.is_some_and(|expression| !expression.is_empty()),
-        };
         let columns = columns.into_iter().map(column).collect();
         Ok(Some(Table::new(Dialect::MySql, sql::quote_table(name), columns, &primary, &unique)))
     }
@@ -329,6 +321,26 @@ impl Connection for MySqlConnection {
 
     async fn roll_back(&mut self) -> Result<(), Failure> {
         self.run("failed to roll back", "ROLLBACK").await.map(|_| ())
+    }
+}
+
+/// Columns of a table: name, type without length and with it, expression of one that is computed, character set and collation.
+const COLUMNS: &str = "SELECT COLUMN_NAME, LOWER(DATA_TYPE), COLUMN_TYPE, GENERATION_EXPRESSION, CHARACTER_SET_NAME, \
+    COLLATION_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION";
+
+type FoundColumn = (String, String, String, Option<String>, Option<String>, Option<String>);
+
+fn column((name, data_type, full, computed, characters, collation): FoundColumn) -> Column {
+    let stored_type = match (characters, collation) {
+        (Some(characters), Some(collation)) => format!("{full} CHARACTER SET {characters} COLLATE {collation}"),
+        _ => full.clone(),
+    };
+    Column {
+        name,
+        kind: kind(&data_type),
+        sql_type: full.to_lowercase(),
+        stored_type,
+        is_generated: computed.is_some_and(|expression| !expression.is_empty()),
     }
 }
 

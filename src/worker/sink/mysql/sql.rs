@@ -176,6 +176,67 @@ pub fn update(keyed: &Keyed, keys: &[Vec<&Cell<'_>>], rows: &[&Row<'_>]) -> Opti
     (!set.is_empty()).then(|| format!("UPDATE {} SET {} WHERE {condition}", keyed.table.quoted, set.join(", ")))
 }
 
+/// What a row is called whose values are compared.
+const PLACE: &str = "`rocketmq_connector_n`";
+
+/// Makes a table of this session's own, whose columns hold values as those of the table do, and nothing else of it: no index, no
+/// default, no constraint.
+#[must_use]
+pub fn create_expected(name: &str, table: &Table) -> String {
+    let columns = table.columns.iter().filter(|column| !column.is_generated);
+    let columns = columns.map(|column| format!(", {} {} NULL", quote(&column.name), column.stored_type));
+    format!(
+        "CREATE TEMPORARY TABLE {name} ({PLACE} int NOT NULL PRIMARY KEY{}) ENGINE=InnoDB",
+        columns.collect::<String>()
+    )
+}
+
+/// The statement that writes rows of these columns into the session's own table, before its rows.
+#[must_use]
+pub fn insert_expected(name: &str, table: &Table, columns: &[u16]) -> String {
+    format!("INSERT INTO {name} ({PLACE}, {}) VALUES ", names(table, columns).join(", "))
+}
+
+/// The values of a row for that table, which stands at `place`, in parentheses.
+pub fn expected_row<'a>(
+    table: &Table,
+    place: usize,
+    cells: impl Iterator<Item = (u16, &'a Cell<'a>)>,
+    into: &mut String,
+) {
+    _ = write!(into, "({place}");
+    for (number, cell) in cells {
+        into.push(',');
+        literal(cell, table.column(number).kind, into);
+    }
+    into.push(')');
+}
+
+/// Compares rows with what they should hold: for each, its place, whether it is there, and the numbers of the columns that hold
+/// something else, joined by commas. Texts differ whatever the collation.
+#[must_use]
+pub fn compare(name: &str, keyed: &Keyed, compared: &[u16]) -> String {
+    let table = &keyed.table;
+    let column = |number: &u16| quote(&table.column(*number).name);
+    let mut differing = String::from("''");
+    for number in compared {
+        let (quoted, kind) = (column(number), table.column(*number).kind);
+        _ = match kind {
+            Kind::Text | Kind::Other => {
+                write!(differing, ",IF(CAST(t.{quoted} AS BINARY)<=>CAST(e.{quoted} AS BINARY),NULL,{number})")
+            }
+            _ => write!(differing, ",IF(t.{quoted}<=>e.{quoted},NULL,{number})"),
+        };
+    }
+    let is_row: Vec<_> = keyed.key.iter().map(|number| format!("t.{0} = e.{0}", column(number))).collect();
+    let first = keyed.key.first().map_or_else(|| PLACE.to_owned(), column);
+    format!(
+        "SELECT e.{PLACE}, t.{first} IS NOT NULL, CONCAT_WS(',',{differing}) FROM {name} AS e LEFT JOIN {} AS t ON {}",
+        table.quoted,
+        is_row.join(" AND ")
+    )
+}
+
 /// Makes a table.
 #[must_use]
 pub fn create(name: &str, columns: &[NewColumn], key: &[String]) -> String {

@@ -8,6 +8,7 @@ fn keyed() -> Keyed {
         name: name.to_owned(),
         kind,
         sql_type: String::new(),
+        stored_type: "stored".to_owned(),
         is_generated: false,
     };
     let columns = [("id", Kind::Integer), ("na`me", Kind::Text), ("raw", Kind::Bytes)].map(column).to_vec();
@@ -70,4 +71,18 @@ fn a_statement_for_each_action() {
         "UPDATE `shop`.`orders` SET `na``me` = CASE WHEN `id`=1 THEN 'a' WHEN `id`=2 THEN 'b' END WHERE (`id`) IN ((1),(2))"
     );
     assert_eq!(update(&keyed, &keys, &[&vec![(0, cell("1"))]]), None);
+    assert_eq!(
+        create_expected("`x`", &keyed.table),
+        "CREATE TEMPORARY TABLE `x` (`rocketmq_connector_n` int NOT NULL PRIMARY KEY, `id` stored NULL, `na``me` stored NULL, \
+         `raw` stored NULL) ENGINE=InnoDB"
+    );
+    let mut statement = insert_expected("`x`", &keyed.table, &[0, 1]);
+    let cells = [(0, cell("1")), (1, cell("a"))];
+    expected_row(&keyed.table, 7, cells.iter().map(|(number, cell)| (*number, cell)), &mut statement);
+    assert_eq!(statement, "INSERT INTO `x` (`rocketmq_connector_n`, `id`, `na``me`) VALUES (7,1,'a')");
+    assert_eq!(
+        compare("`x`", &keyed, &[1, 2]),
+        "SELECT e.`rocketmq_connector_n`, t.`id` IS NOT NULL, CONCAT_WS(',','',IF(CAST(t.`na``me` AS BINARY)<=>CAST(e.`na``me` AS \
+         BINARY),NULL,1),IF(t.`raw`<=>e.`raw`,NULL,2)) FROM `x` AS e LEFT JOIN `shop`.`orders` AS t ON t.`id` = e.`id`"
+    );
 }

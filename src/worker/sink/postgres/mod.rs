@@ -1,6 +1,7 @@
 //! Tables of a PostgreSQL database as target: a session, in which the statements of a step are sent without waiting for
 //! each other's answers.
 
+mod compare;
 mod sql;
 
 use std::collections::HashMap;
@@ -193,6 +194,7 @@ impl Connection for PostgresConnection {
             sql_type: row.get(1),
             kind: if row.get(3) { Kind::Array } else { kind(row.get(2)) },
             is_generated: row.get(4),
+            stored_type: row.get(5),
         };
         let columns = rows.iter().map(column).collect();
         let rows = self.client.query(sql::UNIQUE, &[&quoted]).await.map_err(self.failed(&what))?;

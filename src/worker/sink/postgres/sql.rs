@@ -4,7 +4,7 @@
 
 use super::super::table::change::Action;
 use super::super::table::connection::POSITIONS;
-use super::super::table::schema::{Dialect, Keyed, Kind, NewColumn, Table, type_of};
+use super::super::table::schema::{Column, Dialect, Keyed, Kind, NewColumn, Table, type_of};
 
 /// A name as a statement has it.
 #[must_use]
@@ -42,6 +42,14 @@ fn value(table: &Table, place: usize, number: u16) -> String {
     match column.kind {
         Kind::Bytes => format!("u.c{place}"),
         _ => format!("u.c{place}::{}", column.sql_type),
+    }
+}
+
+/// The value of a column out of the arrays, as the column would hold it.
+fn stored_value(table: &Table, place: usize, number: u16) -> String {
+    match table.column(number) {
+        Column { kind: Kind::Bytes, .. } => format!("u.c{place}"),
+        Column { stored_type, .. } => format!("u.c{place}::{stored_type}"),
     }
 }
 
@@ -114,6 +122,42 @@ pub fn remove(keyed: &Keyed) -> String {
     )
 }
 
+/// Compares rows with what they should hold: for each, its place `n` from 1, whether it is there, and the numbers of the columns
+/// that hold something else, joined by commas. `columns` are those of the key, then those that are compared.
+#[must_use]
+pub fn compare(keyed: &Keyed, columns: &[u16]) -> String {
+    let table = &keyed.table;
+    let compared = columns.iter().enumerate().skip(keyed.key.len());
+    let differing: Vec<_> = compared
+        .map(|(place, number)| format!("CASE WHEN {} THEN NULL ELSE '{number}' END", is_same(table, place, *number)))
+        .collect();
+    let first = keyed.key.first().map_or_else(|| "NULL".to_owned(), |number| quote(&table.column(*number).name));
+    format!(
+        "SELECT u.n, t.{first} IS NOT NULL, array_to_string(ARRAY[{}]::text[], ',') {} LEFT JOIN {} AS t ON {}",
+        differing.join(", "),
+        from_arrays(table, columns),
+        table.quoted,
+        is_row(keyed, columns)
+    )
+}
+
+/// Whether a column of a row holds the value out of the arrays. Numbers and times are compared as such, everything else as
+/// the server writes it, so that letters differ whatever the collation; JSON whatever the order of its names.
+fn is_same(table: &Table, place: usize, number: u16) -> String {
+    let column = table.column(number);
+    let (found, wanted) = (format!("t.{}", quote(&column.name)), stored_value(table, place, number));
+    match column.kind {
+        Kind::Text | Kind::Array | Kind::Other => {
+            format!("({found}::text COLLATE \"C\") IS NOT DISTINCT FROM (({wanted})::text COLLATE \"C\")")
+        }
+        Kind::Json => format!(
+            "CASE WHEN {found}::text IS NOT DISTINCT FROM ({wanted})::text THEN true \
+             ELSE {found}::jsonb IS NOT DISTINCT FROM ({wanted})::jsonb END"
+        ),
+        _ => format!("{found} IS NOT DISTINCT FROM {wanted}"),
+    }
+}
+
 /// Makes a table.
 #[must_use]
 pub fn create(name: &str, columns: &[NewColumn], key: &[String]) -> String {
@@ -136,9 +180,11 @@ fn define(column: &NewColumn, is_key: bool) -> String {
     format!("{} {}", quote(&column.name), type_of(column.kind, is_key, Dialect::Postgres))
 }
 
-/// Columns of a table: name, type without length, kind of type, whether it is computed.
+/// Columns of a table: name, type without length, kind of type, whether it is computed, and the type of what is stored. A cast
+/// to a length cuts texts and bits.
 pub const COLUMNS: &str = "SELECT a.attname::text, format_type(a.atttypid, -1), b.typname::text, b.typcategory = 'A', \
-    a.attgenerated <> '' OR a.attidentity = 'a' \
+    a.attgenerated <> '' OR a.attidentity = 'a', \
+    format_type(a.atttypid, CASE WHEN b.typname IN ('varchar', 'bpchar', 'bit', 'varbit') THEN -1 ELSE a.atttypmod END) \
     FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid \
     JOIN pg_type b ON b.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype ELSE y.oid END \
     WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
@@ -188,7 +234,6 @@ pub fn move_positions() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::table::schema::Column;
     use super::*;
 
     fn keyed() -> Keyed {
@@ -196,6 +241,7 @@ mod tests {
             name: name.to_owned(),
             kind,
             sql_type: sql_type.to_owned(),
+            stored_type: format!("{sql_type} stored"),
             is_generated: false,
         };
         let columns = [("id", Kind::Integer, "bigint"), ("na\"me", Kind::Text, "text"), ("raw", Kind::Bytes, "bytea")];
@@ -229,6 +275,15 @@ mod tests {
             remove(&keyed),
             "DELETE FROM \"public\".\"orders\" AS t USING (SELECT u.* FROM unnest($1::text[]) WITH ORDINALITY AS u(c0, n)) \
              AS u WHERE t.\"id\" = u.c0::bigint RETURNING u.n"
+        );
+        assert_eq!(
+            compare(&keyed, &all),
+            format!(
+                "SELECT u.n, t.\"id\" IS NOT NULL, array_to_string(ARRAY[CASE WHEN (t.\"na\"\"me\"::text COLLATE \"C\") IS NOT \
+                 DISTINCT FROM ((u.c1::text stored)::text COLLATE \"C\") THEN NULL ELSE '1' END, CASE WHEN t.\"raw\" IS NOT \
+                 DISTINCT FROM u.c2 THEN NULL ELSE '2' END]::text[], ',') {arrays} LEFT JOIN \"public\".\"orders\" AS t ON \
+                 t.\"id\" = u.c0::bigint"
+            )
         );
     }
 }

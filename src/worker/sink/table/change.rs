@@ -11,7 +11,8 @@ use super::value::{Cell, cell};
 use crate::worker_config::sync::{OnExists, OnMissing, WriteConfig};
 
 const INVALID_KEY: &str = "InvalidKey";
-const UNKNOWN_FIELD: &str = "UnknownField";
+/// Reason of a field that its table has no column for.
+pub const UNKNOWN_FIELD: &str = "UnknownField";
 
 /// Columns of messages whose bodies are not looked into, and what they hold. The first ones identify the message.
 pub const RAW_COLUMNS: [(&str, Kind); 10] = [
@@ -254,11 +255,7 @@ fn raw_cell(
         }
         _ => Value::from(message.born_millis),
     };
-    Ok(match cell(&value, column, dialect)? {
-        Cell::Null => Cell::Null,
-        Cell::Text(text) => Cell::Text(Cow::Owned(text.into_owned())),
-        Cell::Bytes(bytes) => Cell::Bytes(Cow::Owned(bytes.into_owned())),
-    })
+    cell(&value, column, dialect).map(Cell::into_owned)
 }
 
 /// The columns that a table lacks for these records, in the order in which they first come. A name that no column can have

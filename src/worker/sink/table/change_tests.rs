@@ -12,6 +12,7 @@ fn keyed(key: &[&str]) -> Keyed {
         name: name.to_owned(),
         kind,
         sql_type: "text".to_owned(),
+        stored_type: "text".to_owned(),
         is_generated: name == "computed",
     };
     let columns = [("id", Kind::Integer), ("name", Kind::Text), ("computed", Kind::Text)].map(column).to_vec();
@@ -107,6 +108,7 @@ fn a_raw_message_fills_the_columns_that_are_there() {
         name: name.to_owned(),
         kind,
         sql_type: String::new(),
+        stored_type: String::new(),
         is_generated: false,
     };
     let columns = RAW_COLUMNS.map(column).to_vec();

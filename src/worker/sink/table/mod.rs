@@ -5,11 +5,12 @@
 //! when the database refuses a value, its records go one by one, which finds the record that is refused.
 
 pub mod change;
+pub mod compare;
 pub mod connection;
 pub mod positions;
 pub mod rounds;
 pub mod schema;
-mod tables;
+pub mod tables;
 pub mod value;
 
 use std::collections::HashMap;

@@ -41,6 +41,12 @@ impl Positions {
         Self { known: known.into_iter().collect() }
     }
 
+    /// How far a partition is; none when the target has nothing of it.
+    #[must_use]
+    pub fn of(&self, partition: &str) -> Option<Stored> {
+        self.known.get(partition).copied()
+    }
+
     /// Whether the target has the record.
     ///
     /// A record at a place that the target has passed, which is newer than everything that it has, is another one: the

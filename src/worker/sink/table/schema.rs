@@ -53,6 +53,9 @@ pub struct Column {
     pub kind: Kind,
     /// Its type in the server's words, without a length, for casts.
     pub sql_type: String,
+    /// Its type as a column of the same type is declared: values are made as they are stored. Where a cast to a length would cut
+    /// a value that is refused when it is written, without the length.
+    pub stored_type: String,
     /// Whether the server computes it, so that no value is written.
     pub is_generated: bool,
 }
@@ -251,6 +254,7 @@ mod tests {
             name: name.to_owned(),
             kind: Kind::Text,
             sql_type: "text".to_owned(),
+            stored_type: "text".to_owned(),
             is_generated: false,
         };
         let columns = ["id", "email", "name"].map(column).to_vec();

@@ -42,6 +42,26 @@ impl Cell<'_> {
             Cell::Null | Cell::Text(_) => None,
         }
     }
+
+    /// The same, apart from the record that it is of.
+    #[must_use]
+    pub fn into_owned(self) -> Cell<'static> {
+        match self {
+            Cell::Null => Cell::Null,
+            Cell::Text(text) => Cell::Text(Cow::Owned(text.into_owned())),
+            Cell::Bytes(bytes) => Cell::Bytes(Cow::Owned(bytes.into_owned())),
+        }
+    }
+
+    /// Bytes of its value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Cell::Null => 0,
+            Cell::Text(text) => text.len(),
+            Cell::Bytes(bytes) => bytes.len(),
+        }
+    }
 }
 
 fn owned(text: impl Into<String>) -> Cell<'static> {
@@ -170,8 +190,13 @@ mod tests {
 
     use super::*;
 
+    fn column(kind: Kind) -> Column {
+        let (name, sql_type, stored_type) = ("c".to_owned(), String::new(), String::new());
+        Column { name, kind, sql_type, stored_type, is_generated: false }
+    }
+
     fn text(kind: Kind, value: Value, dialect: Dialect) -> String {
-        let column = Column { name: "c".into(), kind, sql_type: String::new(), is_generated: false };
+        let column = column(kind);
         cell(&value, &column, dialect).unwrap().text().unwrap_or("NULL").to_owned()
     }
 
@@ -208,7 +233,7 @@ mod tests {
 
     #[test]
     fn bytes_are_base64() {
-        let column = Column { name: "c".into(), kind: Kind::Bytes, sql_type: String::new(), is_generated: false };
+        let column = column(Kind::Bytes);
         assert_eq!(cell(&json!("AQI="), &column, Dialect::Postgres).unwrap().bytes(), Some(&[1, 2][..]));
         let invalid = cell(&json!("no base64"), &column, Dialect::Postgres).unwrap_err();
         assert!(invalid.message.starts_with("field c: is no base64"), "{}", invalid.message);
