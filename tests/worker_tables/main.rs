@@ -7,6 +7,7 @@ mod faults;
 mod rows;
 mod sample;
 mod secrets;
+mod verify;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;
 
