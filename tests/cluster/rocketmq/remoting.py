@@ -4,6 +4,7 @@
 remoting.py [--ca FILE] [--access-key K --secret-key S] COMMAND
   await-broker NAMESERVER BROKER           wait (120 s) until the name server lists the broker's address
   create-user BROKER USER PASSWORD         ACL 2.0: a user without rights (an existing one is left alone)
+  delete-user BROKER USER                  ACL 2.0
   allow BROKER USER RESOURCE ACTIONS       ACL 2.0: e.g. Topic:orders Pub,Sub
 
 Request codes are those of org.apache.rocketmq.remoting.protocol.RequestCode.
@@ -21,6 +22,7 @@ import time
 
 GET_BROKER_CLUSTER_INFO = 106
 AUTH_CREATE_USER = 3001
+AUTH_DELETE_USER = 3003
 AUTH_GET_USER = 3004
 AUTH_CREATE_ACL = 3006
 AUTH_UPDATE_ACL = 3007
@@ -94,6 +96,10 @@ def create_user(options, broker, user, password):
     expect_success(f"create user {user}", request(options, broker, AUTH_CREATE_USER, {"username": user}, json.dumps(info).encode()))
 
 
+def delete_user(options, broker, user):
+    expect_success(f"delete user {user}", request(options, broker, AUTH_DELETE_USER, {"username": user}))
+
+
 def allow(options, broker, user, resource, actions):
     subject = f"User:{user}"
     entry = {"resource": resource, "actions": actions.split(","), "sourceIps": [], "decision": "Allow"}
@@ -104,7 +110,7 @@ def allow(options, broker, user, resource, actions):
                    request(options, broker, operation, {"subject": subject}, json.dumps(acl).encode()))
 
 
-COMMANDS = {"await-broker": await_broker, "create-user": create_user, "allow": allow}
+COMMANDS = {"await-broker": await_broker, "create-user": create_user, "delete-user": delete_user, "allow": allow}
 
 
 def main():
