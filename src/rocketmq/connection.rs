@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::TlsConfig;
 use super::error::{Error, ErrorKind, Result};
-use super::tls;
 use super::wire::Command;
+use super::{socket, tls};
 
 /// Frames that may wait for the writer before senders are held back.
 const WRITER_QUEUE: usize = 1024;
@@ -55,7 +55,7 @@ impl Connection {
             let stream = TcpStream::connect(address)
                 .await
                 .map_err(|error| Error::new(ErrorKind::Connect, format!("cannot connect to {address}: {error}")))?;
-            stream.set_nodelay(true).map_err(|error| {
+            stream.set_nodelay(true).and_then(|()| socket::watch(&stream)).map_err(|error| {
                 Error::new(ErrorKind::Connect, format!("cannot set up the socket to {address}: {error}"))
             })?;
             let Some((connector, config)) = tls else {

@@ -117,8 +117,9 @@ impl BrokerServer {
             let path = self.folder().join("broker-a-0/conf/plain_acl.yml");
             let admin = (broker.setting("ADMIN_ACCESS_KEY").to_owned(), broker.setting("ADMIN_SECRET_KEY").to_owned());
             let accounts = users.iter().map(|user| ((*user).to_owned(), password(user))).chain([admin]);
-            let account =
-                |(user, password)| format!("- accessKey: {user}\n  secretKey: {password}\n  whiteRemoteAddress:\n  admin: true\n");
+            let account = |(user, password)| {
+                format!("- accessKey: {user}\n  secretKey: {password}\n  whiteRemoteAddress:\n  admin: true\n")
+            };
             let text: String = accounts.map(account).collect();
             std::fs::write(path, format!("globalWhiteRemoteAddresses: []\naccounts:\n{text}")).unwrap();
             return;

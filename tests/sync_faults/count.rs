@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::database::{DatabaseServer, Session};
 use super::server::Server;
-use super::world::World;
 use super::worker_support::{Broker, LIMIT, unique};
+use super::world::World;
 
 /// Records that are published at once, and the pause behind them.
 const AT_ONCE: usize = 50;

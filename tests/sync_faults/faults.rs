@@ -1,13 +1,15 @@
 //! What happens to a pipeline while records flow.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 
 use super::broker::{Variant, password};
 use super::net::{Net, Side};
+use super::secret::Secret;
 use super::server::{Kind, Server};
-use super::world::{Pipeline, World};
+use super::world::{Pipeline, Worker, World};
 
 /// Something that happens.
 pub struct Fault {
@@ -18,63 +20,90 @@ pub struct Fault {
     pub applies: fn(&Pipeline) -> bool,
     /// How the servers are set up.
     pub variant: Variant,
+    /// Whether pipelines go through it one after the other.
+    pub is_alone: bool,
     /// Whether it needs the namespace of the workers, or a file system of its own.
     pub needs_root: bool,
-    /// Gives a note for the table.
-    pub run: for<'a> fn(&'a World) -> BoxFuture<'a, String>,
+    /// Happens to all pipelines at the same time, and gives a note for each.
+    pub run: for<'a> fn(&'a [Arc<World>]) -> BoxFuture<'a, Vec<String>>,
 }
 
 const fn fault(
     name: &'static str,
     done: &'static str,
     applies: fn(&Pipeline) -> bool,
-    run: for<'a> fn(&'a World) -> BoxFuture<'a, String>,
+    run: for<'a> fn(&'a [Arc<World>]) -> BoxFuture<'a, Vec<String>>,
 ) -> Fault {
-    Fault { name, done, applies, variant: Variant::Plain, needs_root: false, run }
+    Fault { name, done, applies, variant: Variant::Plain, is_alone: false, needs_root: false, run }
 }
 
 const fn with_root(fault: Fault) -> Fault {
     Fault { needs_root: true, ..fault }
 }
 
+const fn alone(fault: Fault) -> Fault {
+    Fault { is_alone: true, ..fault }
+}
+
 const fn on(variant: Variant, fault: Fault) -> Fault {
     Fault { variant, ..fault }
 }
 
-/// Name of the fault that all pipelines go through at the same time.
-pub const SOAK: &str = "soak";
-
 pub const FAULTS: &[Fault] = &[
-    fault("none", "15 s of flow", |_| true, |world| Box::pin(nothing(world))),
-    fault("worker: kill -9", "SIGKILL to the worker, each time 0.6 to 2.5 s after its start, 50 times in a row", |_| true, |world| {
-        Box::pin(kill_worker(world))
-    }),
-    fault("target: kill -9", "SIGKILL to the target (HTTP: all connections are broken), started again 2 s later, 3 times", |_| true, |world| {
-        Box::pin(kill_server(world, Side::Target))
-    }),
-    fault("source: kill -9", "SIGKILL to the source, started again 2 s later, 3 times", |_| true, |world| {
-        Box::pin(kill_server(world, Side::Source))
-    }),
-    fault("target: restart", "the target is stopped in good order and started again, twice", |pipeline| pipeline.target != Kind::Http, |world| {
-        Box::pin(restart_server(world, Side::Target))
-    }),
-    fault("source: restart", "the source is stopped in good order and started again, twice", |_| true, |world| {
-        Box::pin(restart_server(world, Side::Source))
-    }),
-    fault("name servers gone", "SIGKILL to every name server, started again a minute later", |pipeline| pipeline.has(Kind::RocketMq), |world| {
-        Box::pin(name_servers_gone(world))
-    }),
-    with_root(fault("target: network cut", "the worker's link to the target is down for 45 s", |_| true, |world| {
-        Box::pin(cut(world, Side::Target))
-    })),
-    with_root(fault("source: network cut", "the worker's link to the source is down for 45 s", |_| true, |world| {
-        Box::pin(cut(world, Side::Source))
-    })),
+    alone(fault("none", "15 s of flow", |_| true, |worlds| Box::pin(nothing(worlds)))),
+    alone(fault(
+        "worker: kill -9",
+        "SIGKILL to the worker, each time 0.6 to 2.5 s after its start, 50 times in a row",
+        |_| true,
+        |worlds| Box::pin(kill_worker(worlds)),
+    )),
+    fault(
+        "target: kill -9",
+        "SIGKILL to the target (HTTP: all connections are broken), started again 2 s later, 3 times",
+        |_| true,
+        |worlds| Box::pin(kill_server(worlds, Side::Target)),
+    ),
+    fault(
+        "source: kill -9",
+        "SIGKILL to the source, started again 2 s later, 3 times",
+        |_| true,
+        |worlds| Box::pin(kill_server(worlds, Side::Source)),
+    ),
+    fault(
+        "target: restart",
+        "the target is stopped in good order and started again, twice",
+        |pipeline| pipeline.target != Kind::Http,
+        |worlds| Box::pin(restart_server(worlds, Side::Target)),
+    ),
+    fault(
+        "source: restart",
+        "the source is stopped in good order and started again, twice",
+        |_| true,
+        |worlds| Box::pin(restart_server(worlds, Side::Source)),
+    ),
+    fault(
+        "name servers gone",
+        "SIGKILL to every name server, started again a minute later",
+        |pipeline| pipeline.has(Kind::RocketMq),
+        |worlds| Box::pin(name_servers_gone(worlds)),
+    ),
+    with_root(fault(
+        "target: network cut",
+        "the worker's link to the target is down for 45 s",
+        |_| true,
+        |worlds| Box::pin(cut(worlds, Side::Target)),
+    )),
+    with_root(fault(
+        "source: network cut",
+        "the worker's link to the source is down for 45 s",
+        |_| true,
+        |worlds| Box::pin(cut(worlds, Side::Source)),
+    )),
     with_root(fault(
         "half-open connections",
         "the worker gets another address, so that every open connection to both sides is dead for good and nobody is told",
         |_| true,
-        |world| Box::pin(half_open(world)),
+        |worlds| Box::pin(half_open(worlds)),
     )),
     on(
         Variant::SmallDisk,
@@ -82,7 +111,7 @@ pub const FAULTS: &[Fault] = &[
             "target: disk full",
             "a file uses up the target's disk (94 of 100 for a broker, which refuses messages from 90 on) for 40 s",
             |pipeline| pipeline.target != Kind::Http,
-            |world| Box::pin(full_disk(world)),
+            |worlds| Box::pin(full_disk(worlds)),
         )),
     ),
     on(
@@ -91,13 +120,16 @@ pub const FAULTS: &[Fault] = &[
             "credentials rotate",
             "twice: the server takes new credentials, the mounted files change, the old ones are refused and sessions of databases ended",
             |_| true,
-            |world| Box::pin(rotate(world)),
+            |worlds| Box::pin(rotate(worlds)),
         ),
     ),
-    fault("replicas added and removed", "three workers more for 25 s, then drained one after the other, twice", |_| true, |world| {
-        Box::pin(more_and_less(world))
-    }),
-    fault(SOAK, "ten minutes of flow, all pipelines at the same time", |_| true, |world| Box::pin(soak(world))),
+    fault(
+        "replicas added and removed",
+        "three workers more for 25 s, then drained one after the other, twice",
+        |_| true,
+        |worlds| Box::pin(more_and_less(worlds)),
+    ),
+    fault("soak", "ten minutes of flow", |_| true, |worlds| Box::pin(soak(worlds))),
 ];
 
 async fn pause(millis: u64) {
@@ -109,10 +141,35 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-async fn nothing(world: &World) -> String {
-    let _worker = world.start();
+fn start(worlds: &[Arc<World>]) -> Vec<Worker> {
+    worlds.iter().map(|world| world.start()).collect()
+}
+
+fn no_notes(worlds: &[Arc<World>]) -> Vec<String> {
+    vec![String::new(); worlds.len()]
+}
+
+/// The servers of a side, each once.
+fn servers(worlds: &[Arc<World>], side: Side) -> Vec<Arc<Server>> {
+    let mut servers: Vec<Arc<Server>> = Vec::new();
+    for server in worlds.iter().map(|world| world.server(side)) {
+        if !servers.iter().any(|known| Arc::ptr_eq(known, &server)) {
+            servers.push(server);
+        }
+    }
+    servers
+}
+
+/// Does something with each server at the same time.
+async fn with_each(servers: Vec<Arc<Server>>, work: fn(&Server)) {
+    let all = servers.into_iter().map(|server| beside(move || work(&server)));
+    futures::future::join_all(all).await;
+}
+
+async fn nothing(worlds: &[Arc<World>]) -> Vec<String> {
+    let _workers = start(worlds);
     pause(15_000).await;
-    String::new()
+    no_notes(worlds)
 }
 
 /// Number of kills.
@@ -120,138 +177,162 @@ pub fn kills() -> usize {
     std::env::var("FAULTS_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(50)
 }
 
-async fn kill_worker(world: &World) -> String {
+async fn kill_worker(worlds: &[Arc<World>]) -> Vec<String> {
     for _ in 0..kills() {
-        let worker = world.start();
+        let workers = start(worlds);
         // Moments that differ from run to run, from before the first record to far into the flow.
         pause(600 + (jiff::Timestamp::now().as_nanosecond().unsigned_abs() % 1_900) as u64).await;
-        drop(worker);
+        drop(workers);
     }
-    format!("{} kills", kills())
+    vec![format!("{} kills", kills()); worlds.len()]
 }
 
-async fn kill_server(world: &World, side: Side) -> String {
-    let _worker = world.start();
+async fn kill_server(worlds: &[Arc<World>], side: Side) -> Vec<String> {
+    let _workers = start(worlds);
     for _ in 0..3 {
         pause(5_000).await;
-        let server = world.server(side);
-        server.kill();
+        servers(worlds, side).iter().for_each(|server| server.kill());
         pause(2_000).await;
-        beside(move || server.start_again()).await;
+        with_each(servers(worlds, side), Server::start_again).await;
     }
     pause(10_000).await;
-    String::new()
+    no_notes(worlds)
 }
 
-async fn restart_server(world: &World, side: Side) -> String {
-    let _worker = world.start();
+async fn restart_server(worlds: &[Arc<World>], side: Side) -> Vec<String> {
+    let _workers = start(worlds);
     for _ in 0..2 {
         pause(5_000).await;
-        let server = world.server(side);
-        beside(move || server.start_again()).await;
+        with_each(servers(worlds, side), Server::start_again).await;
     }
     pause(10_000).await;
-    String::new()
+    no_notes(worlds)
 }
 
-async fn name_servers_gone(world: &World) -> String {
-    let _worker = world.start();
+async fn name_servers_gone(worlds: &[Arc<World>]) -> Vec<String> {
+    let _workers = start(worlds);
     pause(5_000).await;
-    world.brokers().for_each(super::broker::BrokerServer::kill_name_server);
+    let all = Side::BOTH.map(|side| servers(worlds, side)).concat();
+    let kill = |server: &Server| {
+        if let Server::Broker(broker) = server {
+            broker.kill_name_server();
+        }
+    };
+    with_each(all.clone(), kill).await;
     pause(60_000).await;
-    for server in [Side::Source, Side::Target].map(|side| world.server(side)) {
-        beside(move || {
-            if let Server::Broker(broker) = &*server {
-                broker.start_name_server_again();
-            }
-        })
-        .await;
-    }
+    let start_again = |server: &Server| {
+        if let Server::Broker(broker) = server {
+            broker.start_name_server_again();
+        }
+    };
+    with_each(all, start_again).await;
     pause(10_000).await;
-    String::new()
+    no_notes(worlds)
 }
 
-async fn cut(world: &World, side: Side) -> String {
-    let _worker = world.start();
-    pause(6_000).await;
+async fn cut(worlds: &[Arc<World>], side: Side) -> Vec<String> {
+    let _workers = start(worlds);
+    pause(8_000).await;
     Net::cut(side);
     pause(45_000).await;
     Net::mend(side);
     pause(45_000).await;
-    String::new()
+    no_notes(worlds)
 }
 
-async fn half_open(world: &World) -> String {
-    let _worker = world.start();
-    pause(6_000).await;
+async fn half_open(worlds: &[Arc<World>]) -> Vec<String> {
+    let _workers = start(worlds);
+    pause(8_000).await;
     Net::move_workers();
     pause(120_000).await;
-    String::new()
+    no_notes(worlds)
 }
 
-async fn full_disk(world: &World) -> String {
-    let _worker = world.start();
-    pause(6_000).await;
-    world.target.fill_disk();
+async fn full_disk(worlds: &[Arc<World>]) -> Vec<String> {
+    let _workers = start(worlds);
+    pause(8_000).await;
+    with_each(servers(worlds, Side::Target), Server::fill_disk).await;
     pause(40_000).await;
-    let target = world.server(Side::Target);
-    beside(move || target.free_disk()).await;
+    with_each(servers(worlds, Side::Target), Server::free_disk).await;
     pause(30_000).await;
-    let reasons = ["DatabaseFull", "BrokerBusy", "DatabaseUnreachable", "DatabaseBusy", "BrokerError", "BrokerRefused"];
-    let log = world.log();
-    let told: Vec<&str> = reasons.into_iter().filter(|reason| log.contains(reason)).collect();
-    if told.is_empty() { String::new() } else { format!("told as {}", told.join(", ")) }
+    worlds.iter().map(|world| told(world)).collect()
 }
 
-async fn rotate(world: &World) -> String {
-    let _worker = world.start();
-    pause(6_000).await;
+/// With which reasons the workers have told that the target fails.
+fn told(world: &World) -> String {
+    let log = world.log();
+    let lines = log.lines().filter(|line| line.contains("the target does not take a batch"));
+    let reason = |line: &str| {
+        let rest = line.split_once("reason=")?.1;
+        Some(rest.split_whitespace().next()?.trim_matches('"').to_owned())
+    };
+    let reasons: std::collections::BTreeSet<String> = lines.filter_map(reason).collect();
+    if reasons.is_empty() {
+        "the sender waits in its place".to_owned()
+    } else {
+        format!("told as {}", reasons.into_iter().collect::<Vec<_>>().join(", "))
+    }
+}
+
+async fn rotate(worlds: &[Arc<World>]) -> Vec<String> {
+    let _workers = start(worlds);
+    pause(8_000).await;
     for (new, old) in [("second-user", "first-user"), ("first-user", "second-user")] {
         for side in Side::BOTH {
-            let (server, secret) = (world.server(side), world.secret(side));
-            match (&*server, secret) {
-                (Server::Database(database), Some(secret)) => {
-                    let (user, before) = database.credentials();
-                    let after = format!("{}x", before.trim_end_matches("xx"));
-                    database.change_password(&after).await;
-                    secret.change(&[("username", &user), ("password", &after)]);
-                    pause(6_000).await;
-                    database.end_sessions().await;
-                }
-                (Server::Broker(_), Some(secret)) => {
-                    let broker = world.server(side);
-                    let let_in = move |users: Vec<&'static str>, gone: Vec<&'static str>| {
-                        if let Server::Broker(broker) = &*broker {
-                            broker.let_in(&users, &gone);
-                        }
-                    };
-                    let accept = let_in.clone();
-                    beside(move || accept(vec![old, new], Vec::new())).await;
-                    pause(3_000).await;
-                    secret.change(&[("access", new), ("secret", &password(new))]);
-                    pause(8_000).await;
-                    beside(move || let_in(vec![new], vec![old])).await;
-                }
-                _ => {}
+            for server in servers(worlds, side) {
+                let of_it = worlds.iter().filter(|world| Arc::ptr_eq(&world.server(side), &server));
+                let secrets: Vec<&Secret> = of_it.filter_map(|world| world.secret(side)).collect();
+                rotate_one(&server, &secrets, new, old).await;
             }
         }
         pause(12_000).await;
     }
-    let refused = world.log().matches("keeping the credentials that are in use").count();
-    if refused == 0 { String::new() } else { format!("refused at first {refused} times") }
+    let refused = |world: &Arc<World>| world.log().matches("the earlier ones stay in use").count();
+    let note = |times| if times == 0 { String::new() } else { format!("refused {times} times before they were taken") };
+    worlds.iter().map(|world| note(refused(world))).collect()
 }
 
-async fn more_and_less(world: &World) -> String {
-    let _first = world.start();
+async fn rotate_one(server: &Arc<Server>, secrets: &[&Secret], new: &'static str, old: &'static str) {
+    match &**server {
+        Server::Database(database) => {
+            let (user, before) = database.credentials();
+            let after = before.strip_suffix("-new").map_or_else(|| format!("{before}-new"), str::to_owned);
+            database.change_password(&after).await;
+            secrets.iter().for_each(|secret| secret.change(&[("username", &user), ("password", &after)]));
+            pause(6_000).await;
+            database.end_sessions().await;
+        }
+        Server::Broker(_) => {
+            let let_in = |users: Vec<&'static str>, gone: Vec<&'static str>| {
+                let server = Arc::clone(server);
+                beside(move || {
+                    if let Server::Broker(broker) = &*server {
+                        broker.let_in(&users, &gone);
+                    }
+                })
+            };
+            let_in(vec![old, new], Vec::new()).await;
+            pause(3_000).await;
+            secrets.iter().for_each(|secret| secret.change(&[("access", new), ("secret", &password(new))]));
+            pause(8_000).await;
+            let_in(vec![new], vec![old]).await;
+        }
+        Server::Receiver(_) => {}
+    }
+}
+
+async fn more_and_less(worlds: &[Arc<World>]) -> Vec<String> {
+    let _first = start(worlds);
     for _ in 0..2 {
-        let more: Vec<_> = (0..3).map(|_| world.start()).collect();
+        let more: Vec<Vec<Worker>> = (0..3).map(|_| start(worlds)).collect();
         pause(25_000).await;
-        for worker in more {
-            beside(move || worker.drain()).await;
+        for workers in more {
+            let drained = workers.into_iter().map(|worker| beside(move || worker.drain()));
+            futures::future::join_all(drained).await;
         }
         pause(5_000).await;
     }
-    String::new()
+    no_notes(worlds)
 }
 
 /// Seconds of the soak.
@@ -259,12 +340,15 @@ pub fn soak_seconds() -> u64 {
     std::env::var("FAULTS_SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(600)
 }
 
-async fn soak(world: &World) -> String {
-    let worker = world.start();
+async fn soak(worlds: &[Arc<World>]) -> Vec<String> {
+    let workers = start(worlds);
     // What a worker needs once is there behind the first minute.
     let first = soak_seconds().min(60);
     pause(first * 1_000).await;
-    let begin = worker.resident();
+    let begin: Vec<f64> = workers.iter().map(Worker::resident).collect();
     pause((soak_seconds() - first) * 1_000).await;
-    format!("memory {begin:.1} MiB behind {first} s, {:.1} MiB at the end", worker.resident())
+    let memory = |(begin, worker): (f64, &Worker)| {
+        format!("memory {begin:.1} MiB behind {first} s, {:.1} MiB at the end", worker.resident())
+    };
+    begin.into_iter().zip(&workers).map(memory).collect()
 }

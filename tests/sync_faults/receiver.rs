@@ -36,7 +36,8 @@ impl Receiver {
     fn serve(&self, listener: TcpListener) {
         listener.set_nonblocking(true).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let router = Router::new().fallback(take).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&self.taken));
+        let router =
+            Router::new().fallback(take).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&self.taken));
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             axum::serve(listener, router).into_future().await.unwrap();

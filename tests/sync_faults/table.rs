@@ -8,7 +8,8 @@ use super::world::PIPELINES;
 
 const BEGIN: &str = "<!-- faults begin -->";
 const END: &str = "<!-- faults end -->";
-const HEAD: &str = "| pipeline | fault | records | lost | repeated | longest pause at the target | |\n|---|---|---|---|---|---|---|\n";
+const HEAD: &str =
+    "| pipeline | fault | records | lost | repeated | longest pause at the target | |\n|---|---|---|---|---|---|---|\n";
 
 /// What a run has shown.
 pub struct Outcome {
@@ -49,9 +50,9 @@ pub fn note(outcome: &Outcome) {
     let row = outcome.row();
     println!("{row}");
     rows.insert(key(&row).unwrap(), row);
-    let in_order = PIPELINES.iter().flat_map(|pipeline| {
-        FAULTS.iter().map(|fault| (pipeline.name.to_owned(), fault.name.to_owned()))
-    });
+    let in_order = PIPELINES
+        .iter()
+        .flat_map(|pipeline| FAULTS.iter().map(|fault| (pipeline.name.to_owned(), fault.name.to_owned())));
     let table: String = in_order.filter_map(|key| rows.get(&key)).map(|row| format!("{row}\n")).collect();
     let done: String = FAULTS.iter().map(|fault| format!("| {} | {} |\n", fault.name, fault.done)).collect();
     let done = format!("| fault | what is done |\n|---|---|\n{done}");

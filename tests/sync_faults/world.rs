@@ -121,13 +121,6 @@ impl World {
         self.secrets[side as usize].as_ref()
     }
 
-    pub fn brokers(&self) -> impl Iterator<Item = &BrokerServer> {
-        [&self.source, &self.target].into_iter().filter_map(|server| match &**server {
-            Server::Broker(broker) => Some(broker),
-            _ => None,
-        })
-    }
-
     /// Starts a worker.
     pub fn start(&self) -> Worker {
         let path = self.folder.path().join(format!("{}.json", unique("worker")));

@@ -104,6 +104,9 @@ async fn members(member: &Member, route: &TopicRoute) -> Result<Vec<String>> {
                 let listed = body.get("consumerIdList").map(Loose::items).unwrap_or_default();
                 let mut ids: Vec<String> = listed.iter().filter_map(Loose::as_str).map(str::to_owned).collect();
                 ids.sort();
+                // Brokers list a client once for each of its connections, and keep one that has died for two minutes. Nobody
+                // would read the share of such a shadow.
+                ids.dedup();
                 return Ok(ids);
             }
             Err(error) => failure = error,

@@ -1,5 +1,7 @@
 //! Connections to MySQL and MariaDB.
 
+use std::time::Duration;
+
 use mysql_async::{ClientIdentity, Conn, Error, Opts, OptsBuilder, SslOpts};
 use secrecy::ExposeSecret;
 
@@ -8,13 +10,19 @@ use crate::rocketmq::TlsConfig;
 use crate::worker_config::sync::DatabaseConfig;
 
 /// What is said first in each session: values that do not fit are refused and not bent, times are UTC, a transaction sees
-/// what others have committed before each statement, and its statements take no more locks than the rows that they name.
-const FIRST_WORDS: [&str; 4] = [
+/// what others have committed before each statement, its statements take no more locks than the rows that they name, and the
+/// server ends it when nothing was asked for a minute.
+const FIRST_WORDS: [&str; 5] = [
     "SET NAMES utf8mb4",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
     "SET SESSION time_zone = '+00:00'",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION wait_timeout = 60",
 ];
+
+/// Rest after which a session is not used any more: the server ends it soon. It is told to, because locks of a session whose
+/// worker is gone without a word would otherwise keep the successor out for hours.
+pub const REST: Duration = Duration::from_secs(40);
 
 /// Connects, and prepares the session.
 ///

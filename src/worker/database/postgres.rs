@@ -22,6 +22,15 @@ use crate::worker_config::sync::DatabaseConfig;
 /// Unanswered bytes for this long mean that the connection is gone.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// What the server is asked for in each session, so that it notices within half a minute when the worker is gone without a
+/// word. Otherwise the locks of the lost session would keep its successor out for two hours.
+pub const WATCH: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "15"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30000"),
+];
+
 /// Connects; `application` is shown in the server's list of sessions. The connection ends when the client is dropped.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ use super::super::super::config::POLL;
 use super::super::super::error::{Error, Result};
 use super::super::super::tls;
 use super::answer::Later;
+use crate::rocketmq::socket;
 use crate::worker_config::connection::TlsFiles;
 use crate::worker_config::sync::HttpTargetConfig;
 
@@ -73,6 +74,9 @@ fn client(files: Option<&TlsFiles>) -> Result<HttpClient> {
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT));
+    connector.set_keepalive(Some(socket::SILENCE));
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    connector.set_tcp_user_timeout(Some(socket::UNCONFIRMED));
     let settings = match files {
         Some(files) => tls::client_config(files)?,
         None => tls::without_authorities()?,

@@ -5,11 +5,12 @@ mod sql;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
 
-use super::super::database::mysql::{DUPLICATE, connect, failure};
+use super::super::database::mysql::{DUPLICATE, REST, connect, failure};
 use super::super::database::{Access, Failure, FailureKind};
 use super::table::change::{Action, Row};
 use super::table::connection::{Applied, Connection};
@@ -33,6 +34,8 @@ pub struct MySqlConnection {
     /// Longest statement in bytes.
     longest: usize,
     is_closed: bool,
+    /// When it was asked for something last.
+    used: Instant,
 }
 
 type Keys<'a> = Vec<Vec<&'a Cell<'a>>>;
@@ -46,6 +49,7 @@ impl MySqlConnection {
 
     /// Runs a statement; the number of rows that it has changed.
     async fn run(&mut self, what: &str, statement: impl AsRef<str>) -> Result<u64, Failure> {
+        self.used = Instant::now();
         match self.conn.query_drop(statement.as_ref()).await {
             Ok(()) => Ok(self.conn.affected_rows()),
             Err(error) => Err(self.failed(what, &error)),
@@ -188,7 +192,8 @@ impl Connection for MySqlConnection {
 
     async fn open(config: &DatabaseConfig, access: &Access, _: &str) -> Result<Self, Failure> {
         let conn = connect(config, access).await?;
-        let mut connection = Self { conn, config: config.clone(), longest: STATEMENT, is_closed: false };
+        let used = Instant::now();
+        let mut connection = Self { conn, config: config.clone(), longest: STATEMENT, is_closed: false, used };
         let what = "failed to prepare the session";
         let longest: Option<usize> = match connection.conn.query_first("SELECT @@max_allowed_packet").await {
             Ok(longest) => longest,
@@ -208,7 +213,7 @@ impl Connection for MySqlConnection {
     }
 
     fn is_closed(&self) -> bool {
-        self.is_closed
+        self.is_closed || self.used.elapsed() >= REST
     }
 
     async fn positions(&mut self, sync: &str) -> Result<Positions, Failure> {

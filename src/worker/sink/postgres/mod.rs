@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row as Found, Statement};
 
-use super::super::database::postgres::{connect, failure};
+use super::super::database::postgres::{WATCH, connect, failure};
 use super::super::database::{Access, Failure};
 use super::table::change::{Action, Row};
 use super::table::connection::{Applied, Connection, POSITIONS};
@@ -153,9 +153,9 @@ impl Connection for PostgresConnection {
         let client = connect(config, access, &format!("rocketmq-connector {sync}")).await?;
         let connection = Self { client, config: config.clone(), statements: HashMap::new() };
         let what = "failed to prepare the session";
-        connection
-            .run(what, "SET TimeZone TO 'UTC'; SET DateStyle TO 'ISO, YMD'; SET client_min_messages TO warning")
-            .await?;
+        let watch = WATCH.map(|(name, value)| format!("; SET {name} TO {value}")).concat();
+        let settings = "SET TimeZone TO 'UTC'; SET DateStyle TO 'ISO, YMD'; SET client_min_messages TO warning";
+        connection.run(what, &format!("{settings}{watch}")).await?;
         let exists = connection.client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&POSITIONS]).await;
         if !exists.map_err(connection.failed(what))?.get::<_, bool>(0) {
             let made = connection.run("failed to create the table of positions", &sql::create_positions()).await;

@@ -15,6 +15,8 @@ use super::position::{LogName, LogPosition, StoredPosition, at, offset_of};
 
 /// Silence after which the server tells that it lives, in nanoseconds.
 const HEARTBEAT: u64 = 2_000_000_000;
+/// Seconds after which the server gives a session up whose events nobody takes.
+const UNREAD: u32 = 30;
 /// Silence after which the connection is lost.
 const SILENCE: Duration = Duration::from_secs(30);
 /// A step back that is none.
@@ -64,6 +66,9 @@ impl Feed {
              @source_binlog_checksum = 'CRC32', @mariadb_slave_capability = 4"
         );
         conn.query_drop(settings).await?;
+        // A server that cannot get rid of events ends the session: otherwise one whose worker is gone without a word would keep
+        // its successor waiting. A pipeline that takes nothing for so long has the log read again from where it is.
+        conn.query_drop(format!("SET SESSION net_write_timeout = {UNREAD}")).await?;
         let (file, offset) = (first.name.file(first.name.number), offset_of(first.position));
         let request = BinlogStreamRequest::new(server_id)
             .with_filename(file.as_bytes())

@@ -32,7 +32,7 @@ impl Run {
         let reader = self.reader(session).await?;
         // Without a log there is nothing that a snapshot could miss.
         let is_bound = self.pipe.mode == Mode::Full || is_exact(&session.control).await?;
-        let locking = if is_bound { None } else { Some(self.connection(&session.access).await?) };
+        let locking = if is_bound { None } else { Some(self.patient(session).await?) };
         let mut snapshots = Snapshots::new(reader, locking);
         for table in missing {
             while !shared.lock().table(&table.name).is_loaded {
@@ -45,10 +45,18 @@ impl Run {
     }
 
     async fn reader(&self, session: &Session) -> Result<Conn> {
-        let mut reader = self.connection(&session.access).await?;
+        let mut reader = self.patient(session).await?;
         let isolation = reader.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await;
         isolation.map_err(|error| session.control.failed("failed to prepare the session", &error))?;
         Ok(reader)
+    }
+
+    /// A connection that stays while the pipeline does not take what was read.
+    async fn patient(&self, session: &Session) -> Result<Conn> {
+        let mut conn = self.connection(&session.access).await?;
+        let patience = conn.query_drop("SET SESSION wait_timeout = 3600").await;
+        patience.map_err(|error| session.control.failed("failed to prepare the session", &error))?;
+        Ok(conn)
     }
 
     /// The chunk to read next: one that was begun and cut off, or else the next one, noted before anything of it is handed on.

@@ -62,7 +62,8 @@ impl Run {
     pub async fn connection(&self, access: &Access, purpose: &str) -> Result<Client> {
         let application = format!("rocketmq-connector {} {purpose}", self.pipe.name);
         let client = postgres::connect(&self.config.server, access, &application).await?;
-        let settings = SETTINGS.map(|(name, value)| format!("SET {name} = '{value}';")).concat();
+        let settings = SETTINGS.into_iter().chain(postgres::WATCH);
+        let settings: String = settings.map(|(name, value)| format!("SET {name} = '{value}';")).collect();
         let set = client.batch_execute(&settings).await;
         set.map_err(|error| postgres::failure(&self.config.server, "failed to prepare the session", &error))?;
         Ok(client)

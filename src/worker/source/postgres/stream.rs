@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 
+use super::super::super::database::postgres::WATCH;
 use super::super::super::error::reported;
 use super::super::database::changes::{Changes, Transaction};
 use super::super::database::definition::Definitions;
@@ -20,7 +21,8 @@ const EPOCH_MILLIS: i64 = 946_684_800_000;
 impl Run {
     /// Begins to read the slot.
     pub(super) async fn start(&self, session: &Session) -> Result<Feed> {
-        let options = SETTINGS.map(|(name, value)| format!("-c {name}={value}")).join(" ");
+        let options = SETTINGS.into_iter().chain(WATCH).map(|(name, value)| format!("-c {name}={value}"));
+        let options = options.collect::<Vec<_>>().join(" ");
         let application = format!("rocketmq-connector {} changes", self.pipe.name);
         let parameters = [("application_name", application.as_str()), ("options", &options)];
         let wire = Wire::connect(&self.config.server, &session.access, &parameters).await;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::super::super::database::{Access, CONNECT_LIMIT};
-use crate::rocketmq::{Error as TlsError, tls};
+use crate::rocketmq::{Error as TlsError, socket, tls};
 use crate::worker_config::sync::DatabaseConfig;
 
 /// The one mechanism that PostgreSQL has besides its variant with channel binding.
@@ -71,6 +71,7 @@ impl Wire {
     async fn open(server: &DatabaseConfig, access: &Access, parameters: &[(&str, &str)]) -> Result<Self> {
         let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
         tcp.set_nodelay(true)?;
+        socket::watch(&tcp)?;
         let stream: Box<dyn Duplex> = match &access.tls {
             None => Box::new(tcp),
             Some(_) => secured(server, access, tcp).await?,
