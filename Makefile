@@ -81,6 +81,13 @@ faults: ## Count what syncs lose and repeat under faults (an hour; FAULTS="pipel
 bench-client: ## Compare the RocketMQ layer with the Java, Rust and Go clients on one broker; writes docs/benchmarks.md
 	hack/bench-client.sh
 
+.PHONY: dapr-compatibility
+dapr-compatibility: ## Ask daprd and a worker for the same things (builds daprd once); writes docs/dapr-compatibility.md
+	$(CLUSTER)/rocketmq/matrix.sh up conformance
+	DAPRD=$$($(CLUSTER)/dapr/install.sh) UPDATE=1 \
+	ROCKETMQ_TEST_RUN=$${ROCKETMQ_TEST_RUN:-$$HOME/.cache/rocketmq-connector/run/rocketmq} \
+	cargo test --locked --features apiserver-tests,broker-tests,e2e-tests --test dapr_compatibility
+
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, a minute each (needs a nightly toolchain)
 	hack/fuzz.sh

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import statistics
@@ -141,7 +142,9 @@ def measure_creates(results, number):
             common = ("-c", callers, "-size", SIZE)
             # The first sends create the topic and warm up code and caches.
             load(mode, "-address", address, "-seconds", 1, *common)
+            before = shares()
             result = load(mode, "-address", address, "-seconds", os.environ["SECONDS_EACH"], "-pid", process.pid, *common)
+            result |= spent(before, result["per_second"] * result["seconds"])
             process.stop()
             note(results, case, side, result)
 
@@ -165,13 +168,15 @@ def measure_backlogs(results, number):
             port = free_port()
             # The name server has the topic's route once the broker has told it.
             time.sleep(1)
+            before = shares()
             sink = subprocess.Popen([os.environ["LOAD"], "sink", f"-{protocol}", str(port), "-n", str(count)], stdout=subprocess.PIPE, text=True)
             until(lambda: listens(port), "the sink did not listen")
             process, _, _ = START[side](f"{side}-input", topic, "input", port, protocol)
             out, _ = sink.communicate()
+            others = spent(before, count)
             after = load("idle", "-pid", process.pid, "-seconds", 0)
             result = json.loads(out)
-            result |= {"failed": count - result["messages"], "rss_mib": after["rss_mib"], "cpu_per_100k": total_cpu(process.pid) / count * 1e5}
+            result |= others | {"failed": count - result["messages"], "rss_mib": after["rss_mib"], "cpu_per_100k": total_cpu(process.pid) / count * 1e5}
             process.stop()
             note(results, case, side, result)
 
@@ -195,6 +200,18 @@ def measure_cold_start(results, number):
 def total_cpu(pid):
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def shares():
+    """CPU seconds of the broker so far, and of the callers and applications that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return total_cpu(int(os.environ["BROKER_PID"])), children.ru_utime + children.ru_stime
+
+
+def spent(before, messages):
+    """What broker and callers or application have used since, for 100,000 messages."""
+    broker, peer = (after - earlier for after, earlier in zip(shares(), before))
+    return {"broker_per_100k": broker / messages * 1e5, "peer_per_100k": peer / messages * 1e5}
 
 
 def listens(port):
@@ -259,6 +276,27 @@ def compared(results):
     return "\n".join(rows)
 
 
+def split(results):
+    """Where the processors' time goes, and what that leaves."""
+    rows = ["| case | | process | broker | callers or app | all | processors busy | × daprd, if the process cost nothing |", "|---|---|---|---|---|---|---|---|"]
+    for case in BARS:
+        sides = results.get(case, {})
+        for side in SIDES:
+            if not sides.get(side):
+                continue
+            own, broker, peer = (median(sides[side], field) for field in ("cpu_per_100k", "broker_per_100k", "peer_per_100k"))
+            rate = median(sides[side], "per_second")
+            busy = (own + broker + peer) * rate / 1e5 / os.cpu_count()
+            row = [case, NAMES[side], *(number(value, 1) for value in (own, broker, peer, own + broker + peer)), f"{busy:.0%}"]
+            if side == "ours" and sides.get("daprd"):
+                most = os.cpu_count() / (broker + peer) * 1e5
+                row.append(f"{most / median(sides['daprd'], 'per_second'):.1f}")
+            else:
+                row.append("")
+            rows.append("| " + " | ".join(row) + " |")
+    return "\n".join(rows)
+
+
 def memory(results):
     """The two figures that are not ratios."""
     lines = []
@@ -302,6 +340,11 @@ Commit {first_line("git", "rev-parse", "--short", "HEAD")}, {first_line("rustc",
 Machine: {os.cpu_count()} × {model}, shared by broker, generator and what is measured; load average {min(loads):.1f} to {max(loads):.1f}.
 
 {compared(results)}
+
+CPU seconds for 100,000 messages by who spends them. Broker, callers and application are the same for both sides and share the processors with
+what is measured; the last column is what a process that costs no time at all would reach beside them.
+
+{split(results)}
 
 {memory(results)}
 {END}"""

@@ -44,4 +44,6 @@ trap 'exit 143' TERM
 "$CLUSTER_SCRIPTS/rocketmq/install.sh" "$VERSION"
 # the JVM's own choice of compilers: the broker should not be the slowest part
 INSTANCE=$INSTANCE PROXY=none HEAP=1g JAVA_OPTIONS='' "$CLUSTER_SCRIPTS/rocketmq/up.sh" "$VERSION" plain "$BASE_PORT"
+BROKER_PID=$(cat "$RUN/$INSTANCE/broker-a-0/pid")
+export BROKER_PID
 python3 hack/bench-binding.py docs/benchmarks.md

@@ -279,6 +279,73 @@ async fn nothing_is_lost_while_the_server_fails_at_times() {
     assert_eq!((first["operation"].as_str(), first["keys"][0].as_str()), (Some("insert"), Some("k")));
 }
 
+/// A server that takes 50 ms for a request gets all records; how long that takes, and the most requests at the same time.
+async fn written_by(writers: usize) -> (Duration, usize) {
+    const COUNT: i64 = 4_000;
+    let broker = Broker::named(BROKER);
+    let topic = broker.topic("writers", 4).await;
+    publish(&broker, &topic, numbered(0..COUNT)).await;
+    let server = Server::start(|_, _| Answer::Late(Duration::from_millis(50))).await;
+    let mut config = sync(&broker, &topic, server.url());
+    (config.writers, config.batch.max_records) = (writers, 50);
+    let running = Running::start(&config).await;
+    let report = running.until("all", |_, sync| sync.written == COUNT as u64 && sync.lag == Some(0)).await;
+    running.stop().await;
+    assert_eq!((report.read, report.in_flight, report.resent), (COUNT as u64, 0, 0));
+    // Each queue in its order, nothing twice: what comes is what a receiver has that leaves out what it had before.
+    assert_eq!(server.numbers().len(), COUNT as usize);
+    assert_eq!(server.deduplicated(), (0..COUNT).collect::<Vec<_>>());
+    let requests = server.requests.lock().unwrap();
+    let began: Vec<Instant> = requests.iter().map(|request| request.at).collect();
+    let at_once = |at: &Instant| {
+        began.iter().filter(|began| **began <= *at && at.duration_since(**began) < Duration::from_millis(50)).count()
+    };
+    let (first, last) = (began.iter().min().unwrap(), began.iter().max().unwrap());
+    (last.duration_since(*first), began.iter().map(at_once).max().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_writers_write_four_queues_at_the_same_time_each_in_its_order() {
+    let (alone, most_alone) = written_by(1).await;
+    let (together, most) = written_by(4).await;
+    println!("one writer {alone:?}, {most_alone} at once; four writers {together:?}, {most} at once");
+    assert_eq!((most_alone, most), (1, 4));
+    assert!(together * 2 < alone, "one writer {alone:?}, four writers {together:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_stops_one_writer_stops_the_sync_with_the_others_acknowledged() {
+    let broker = Broker::named(BROKER);
+    let topic = broker.topic("stop", 4).await;
+    publish(&broker, &topic, numbered(0..400)).await;
+    let server = Server::start(|request, _| {
+        let is_bad = request.records.iter().any(|record| record["body"]["n"] == 250);
+        Answer::Status(if is_bad { 400 } else { 200 })
+    })
+    .await;
+    let mut config = sync(&broker, &topic, server.url());
+    (config.writers, config.batch.max_records) = (4, 10);
+    let running = Running::start(&config).await;
+    eventually("a stop", async || {
+        running.report().last_error.is_some_and(|error| error.remedy.contains("errors.onInvalid"))
+            && running.report().state == WorkerState::Failing
+    })
+    .await;
+    let report = running.report().sync.unwrap();
+    running.stop().await;
+    // Of the queue with the bad record nothing behind it was acknowledged, and it comes again with all that follow.
+    let offset = |numbers: &[i64]| numbers.iter().filter(|number| **number != 250).count();
+    assert!(report.written as usize == offset(&server.numbers()) && report.written < 400, "{report:?}");
+    let again = Server::start(|_, _| Answer::Status(200)).await;
+    target(&mut config).url = again.url();
+    let running = Running::start(&config).await;
+    running.until("the rest", |_, sync| sync.lag == Some(0) && sync.in_flight == 0).await;
+    running.stop().await;
+    let both: BTreeSet<i64> = server.numbers().into_iter().chain(again.numbers()).collect();
+    assert_eq!(both, (0..400).collect::<BTreeSet<_>>());
+    assert!(again.numbers().contains(&250));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_record_goes_to_the_dead_letter_topic() {
     let broker = Broker::named(BROKER);

@@ -226,11 +226,22 @@ pub struct Batch {
     /// Longest time that a record waits for others.
     #[serde(default = "default_max_wait")]
     pub max_wait: Duration,
+    /// Writers in each worker, which write at the same time. They share the queues that the worker reads between them: all
+    /// records of a queue go through one writer, in their order, so that a key keeps its order as well. A bound above is
+    /// one for each writer. A source that is a database is one sequence, and has one writer.
+    #[serde(default = "default_writers")]
+    #[schemars(range(min = 1, max = 16))]
+    pub writers: i32,
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { max_records: default_max_records(), max_bytes: default_max_bytes(), max_wait: default_max_wait() }
+        Self {
+            max_records: default_max_records(),
+            max_bytes: default_max_bytes(),
+            max_wait: default_max_wait(),
+            writers: default_writers(),
+        }
     }
 }
 
@@ -244,6 +255,10 @@ fn default_max_bytes() -> ByteSize {
 
 fn default_max_wait() -> Duration {
     "100ms".into()
+}
+
+const fn default_writers() -> i32 {
+    1
 }
 
 /// What is done where the target already has a row, or lacks it.

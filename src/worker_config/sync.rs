@@ -36,6 +36,9 @@ pub struct SyncConfig {
     pub transforms: Vec<TransformConfig>,
     /// How many records are written at once.
     pub batch: BatchConfig,
+    /// Writers that share the partitions of the source between them, 1 to 16.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub writers: usize,
     /// What is done where the target already has a row, or lacks it.
     pub write: WriteConfig,
     /// What is done when something fails.
@@ -43,6 +46,16 @@ pub struct SyncConfig {
     /// How source and target are compared; none compares nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifyConfig>,
+}
+
+fn one() -> usize {
+    1
+}
+
+// The signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_one(writers: &usize) -> bool {
+    *writers == 1
 }
 
 /// What is read of a database.

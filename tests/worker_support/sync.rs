@@ -25,6 +25,7 @@ pub fn pipeline(name: &str, source: SourceConfig, target: TargetConfig) -> SyncC
         mode: Mode::Incremental,
         format: Format::Raw,
         transforms: Vec::new(),
+        writers: 1,
         batch: BatchConfig { max_records: 100, max_bytes: 1 << 20, max_wait_millis: 50 },
         write: WriteConfig { insert: OnExists::Update, update: OnMissing::Insert, delete: OnMissing::Ignore },
         errors: ErrorConfig { retry_interval_millis: 1_000, retry_for_millis: None, on_invalid: OnInvalid::Stop },

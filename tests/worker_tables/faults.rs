@@ -61,11 +61,11 @@ async fn settled(server: &Server, table: &str, count: usize, log: impl Fn() -> S
 }
 
 /// Kills the worker with SIGKILL again and again while messages flow. `SYNC_KILLS` sets how often.
-async fn killed(server: Server) {
+async fn killed(server: Server, writers: usize) {
     let kills: usize = std::env::var("SYNC_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(4);
     let broker = Broker::named("5.4.0-plain");
     let (topic, table) = (broker.topic("kill", 4).await, unique("kill").replace('-', "_"));
-    let config = appending(&broker, &topic, &server, &table);
+    let config = SyncConfig { writers, ..appending(&broker, &topic, &server, &table) };
     let (folder, stop) = (tempfile::tempdir().unwrap(), Arc::new(AtomicBool::new(false)));
     let sending = publishing(&broker, &topic, &stop);
     for _ in 0..kills {
@@ -86,18 +86,28 @@ async fn killed(server: Server) {
     .await;
     let (lost, repeated) = settled(&server, &table, sent, log).await;
     drop(last);
-    println!("{}: {kills} kills, {sent} messages: {lost} lost, {repeated} repeated", server.setting("KIND"));
+    println!("{}, {writers} writers: {kills} kills, {sent} messages: {lost} lost, {repeated} repeated", server.setting("KIND"));
     assert_eq!((lost, repeated), (0, 0), "{}", log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_writes_each_record_once_to_postgres() {
-    killed(Server::named("postgres")).await;
+    killed(Server::named("postgres"), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_of_four_writers_writes_each_record_once_to_postgres() {
+    killed(Server::named("postgres"), 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_writes_each_record_once_to_mariadb() {
-    killed(Server::named("mariadb")).await;
+    killed(Server::named("mariadb"), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_of_four_writers_writes_each_record_once_to_mariadb() {
+    killed(Server::named("mariadb"), 4).await;
 }
 
 /// The database goes away and comes back while messages flow.

@@ -98,6 +98,11 @@ pub fn format(format: RecordFormat) -> config::Format {
     }
 }
 
+/// Writers in a worker.
+pub fn writers(batch: &Batch) -> usize {
+    usize::try_from(batch.writers).unwrap_or(1).max(1)
+}
+
 /// Bounds of a batch.
 ///
 /// # Errors

@@ -95,6 +95,7 @@ pub fn validate(sync: &RocketMQSync, dereferenced: &Dereferenced, settings: &Set
             format: steps::format(spec.format),
             transforms,
             batch,
+            writers: steps::writers(&spec.batch),
             write: steps::write(spec.write.as_ref()),
             errors,
             verify,
@@ -173,6 +174,10 @@ fn contradictions(spec: &RocketMQSyncSpec) -> Vec<Problem> {
         (
             one_stream && most > Some(1),
             "spec.replicas: a database has one replication stream, which one worker reads; set it to 1",
+        ),
+        (
+            one_stream && spec.batch.writers > 1,
+            "spec.batch.writers: the changes of a database are one sequence, which one writer keeps in order; set it to 1",
         ),
     ];
     let wrong = checks.into_iter().filter(|(wrong, _)| *wrong);

@@ -1,11 +1,13 @@
 //! Role sync: a data pipeline.
 //!
 //! ```text
-//! source ─▸ decode ─▸ transforms ─▸ batch ─▸ channel of one ─▸ sink ─▸ dead letters ─▸ acknowledgement to the source
+//! source ─▸ decode ─▸ transforms ─┬▸ batch ─▸ channel of one ─▸ sink ─▸ dead letters ─▸ acknowledgement to the source
+//!                                 └▸ …                          (one a writer)
 //! ```
-//! A batch gathers, one waits and one is being written: nothing else is held here, and a target that is slow or gone stops the
-//! reading. A batch is acknowledged when the target has all of it durably, and batches are written one after the other, so
-//! what is acknowledged is contiguous. A crash at any point repeats records and loses none.
+//! Of each writer a batch gathers, one waits and one is being written: nothing else is held here, and a target that is slow or
+//! gone stops the reading. A batch is acknowledged when the target has all of it durably. All records of a partition go to one
+//! writer, which writes its batches one after the other, so what is acknowledged of a partition is contiguous, and its records
+//! stay in order. A crash at any point repeats records and loses none.
 
 mod batch;
 pub mod cluster;
@@ -134,17 +136,21 @@ impl Sync {
             has_waited: Arc::clone(&self.has_waited),
         };
         // The target first: a member of a consumer group that cannot write would only keep queues from others.
-        let Some(sink) = self.open(Part::Target, &session, || AnySink::open(&setting)).await else {
-            return Ended::Cancelled;
-        };
+        let mut sinks = Vec::new();
+        for writer in 0..self.config.writers.max(1) {
+            let Some(sink) = self.open(Part::Target(writer), &session, || AnySink::open(&setting)).await else {
+                return Ended::Cancelled;
+            };
+            sinks.push(sink);
+        }
         let Some(source) = self.open(Part::Source, &session, || AnySource::open(&setting)).await else {
             return Ended::Cancelled;
         };
-        self.state.opened();
+        self.state.opened(sinks.len());
         self.state.metrics.in_flight.set(0);
         let source = Arc::new(source);
         let ended = tokio::select! {
-            ended = self.pump(setting.clone(), Arc::clone(&source), sink) => ended,
+            ended = self.pump(setting.clone(), Arc::clone(&source), sinks) => ended,
             () = self.watch(&source) => Ended::Cancelled,
             () = verify::watch(&setting, &self.steps, &source) => Ended::Cancelled,
         };
@@ -155,49 +161,67 @@ impl Sync {
     }
 
     /// Reads and writes at the same time until one of them ends.
-    async fn pump(&self, setting: Setting, source: Arc<AnySource>, sink: AnySink) -> Ended {
+    async fn pump(&self, setting: Setting, source: Arc<AnySource>, sinks: Vec<AnySink>) -> Ended {
         let session = setting.session.clone();
-        let (batches, receiver) = mpsc::channel(1);
+        let (reading, writing) = (session.child_token(), session.child_token());
+        let (mut lanes, mut writers) = (Vec::new(), Vec::new());
+        for (number, sink) in sinks.into_iter().enumerate() {
+            let (batches, receiver) = mpsc::channel(1);
+            lanes.push(batches);
+            let writer = Writer {
+                number,
+                dead_letters: DeadLetters::of(&self.config),
+                setting: setting.clone(),
+                source: Arc::clone(&source),
+                sink,
+                state: Arc::clone(&self.state),
+                skipped: Arc::clone(&self.skipped),
+            };
+            let (stop_reading, token) = (reading.clone(), writing.clone());
+            writers.push(tokio::spawn(async move {
+                let end = writer.run(receiver, &token).await;
+                stop_reading.cancel();
+                if matches!(end, WriteEnd::Stopped(_)) {
+                    // The others write what they have, and try nothing again.
+                    token.cancel();
+                }
+                end
+            }));
+        }
         let reader = Reader {
             config: Arc::clone(&self.config),
-            source: Arc::clone(&source),
+            source,
             steps: Arc::clone(&self.steps),
             state: Arc::clone(&self.state),
             skipped: Arc::clone(&self.skipped),
-            batches,
+            lanes,
         };
-        let writer = Writer {
-            dead_letters: DeadLetters::of(&self.config),
-            setting,
-            source,
-            sink,
-            state: Arc::clone(&self.state),
-            skipped: Arc::clone(&self.skipped),
-        };
-        let (reading, writing) = (session.child_token(), session.clone());
-        let (stop_reading, token) = (reading.clone(), reading.clone());
+        let token = reading.clone();
         let read = tokio::spawn(async move { reader.run(&token).await });
-        let write = tokio::spawn(async move {
-            let end = writer.run(receiver, &writing).await;
-            stop_reading.cancel();
-            end
-        });
-        let abort = write.abort_handle();
+        let aborts: Vec<_> = writers.iter().map(tokio::task::JoinHandle::abort_handle).collect();
         let overdue = async {
             session.cancelled().await;
             tokio::time::sleep(DRAIN).await;
             tracing::warn!("the target did not take the last batch in time; it comes again after the next start");
-            abort.abort();
+            aborts.iter().for_each(tokio::task::AbortHandle::abort);
         };
-        let both = async { tokio::join!(read, write) };
-        tokio::pin!(both);
+        let all = async { tokio::join!(read, futures::future::join_all(writers)) };
+        tokio::pin!(all);
         let (read, written) = tokio::select! {
-            ended = &mut both => ended,
-            () = overdue => both.await,
+            ended = &mut all => ended,
+            () = overdue => all.await,
         };
-        match (read, written) {
-            (_, Ok(WriteEnd::Stopped(why))) | (Ok(ReadEnd::Stopped(why)), _) => Ended::Stopped(why),
-            (Ok(ReadEnd::Finished), Ok(WriteEnd::Drained)) => Ended::Finished,
+        let mut is_drained = true;
+        for end in written {
+            match end {
+                Ok(WriteEnd::Stopped(why)) => return Ended::Stopped(why),
+                Ok(WriteEnd::Drained) => {}
+                Ok(WriteEnd::GivenUp) | Err(_) => is_drained = false,
+            }
+        }
+        match read {
+            Ok(ReadEnd::Stopped(why)) => Ended::Stopped(why),
+            Ok(ReadEnd::Finished) if is_drained => Ended::Finished,
             _ => Ended::Cancelled,
         }
     }

@@ -1,8 +1,9 @@
 //! Reads records, decodes and transforms them, and gathers them into batches.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use super::super::transform::Steps;
 use super::batch::Batch;
 use super::state::{Part, State};
 use crate::worker_config::report::ReportedError;
-use crate::worker_config::sync::{OnInvalid, SyncConfig};
+use crate::worker_config::sync::{BatchConfig, OnInvalid, SyncConfig};
 
 /// Records asked for at once.
 const READ: usize = 512;
@@ -27,7 +28,8 @@ pub struct Reader {
     pub steps: Arc<Steps>,
     pub state: Arc<State>,
     pub skipped: Arc<Skipped>,
-    pub batches: mpsc::Sender<Batch>,
+    /// Where batches go, one a writer.
+    pub lanes: Vec<mpsc::Sender<Batch>>,
 }
 
 /// Why nothing more is read.
@@ -79,38 +81,78 @@ impl Skipped {
     }
 }
 
+/// What gathers for each writer.
+struct Gathering {
+    batches: Vec<Batch>,
+    /// The writer of each partition that has come, given out in turns.
+    writers: HashMap<Arc<str>, usize>,
+}
+
+impl Gathering {
+    fn new(writers: usize) -> Self {
+        Self { batches: (0..writers).map(|_| Batch::default()).collect(), writers: HashMap::new() }
+    }
+
+    /// The writer of a record's partition.
+    fn writer_of(&mut self, record: &Record) -> usize {
+        if self.batches.len() == 1 {
+            return 0;
+        }
+        let partition = &record.position.partition;
+        if let Some(writer) = self.writers.get(partition) {
+            return *writer;
+        }
+        let writer = self.writers.len() % self.batches.len();
+        self.writers.insert(Arc::clone(partition), writer);
+        writer
+    }
+
+    /// When the first of the batches is due.
+    fn deadline(&self, bounds: &BatchConfig) -> Option<Instant> {
+        self.batches.iter().filter_map(|batch| batch.deadline(bounds)).min()
+    }
+}
+
 impl Reader {
     /// Reads until `token` is cancelled, the source ends, or a record stops the pipeline. What was gathered is handed on.
     pub async fn run(self, token: &CancellationToken) -> ReadEnd {
-        let mut batch = Batch::default();
+        let mut gathering = Gathering::new(self.lanes.len());
         let end = loop {
-            let records = match self.next(&batch, token).await {
+            let records = match self.next(&gathering, token).await {
                 Next::Records(records) => records,
                 Next::Beat(at_millis) => {
                     self.state.beat_taken(at_millis);
-                    batch.note_beat(at_millis);
+                    gathering.batches.iter_mut().for_each(|batch| batch.note_beat(at_millis));
                     continue;
                 }
                 Next::Due => {
-                    if !self.hand_on(&mut batch).await {
+                    let now = Instant::now();
+                    let is_due = |batch: &Batch| batch.deadline(&self.config.batch).is_some_and(|due| due <= now);
+                    if !self.hand_on_all(&mut gathering, is_due).await {
+                        break ReadEnd::Cancelled;
+                    }
+                    continue;
+                }
+                Next::Failed => {
+                    if !self.hand_on_all(&mut gathering, |_| true).await {
                         break ReadEnd::Cancelled;
                     }
                     continue;
                 }
                 Next::End(end) => break end,
             };
-            match self.gather(&mut batch, records).await {
+            match self.gather(&mut gathering, records).await {
                 Ok(true) => {}
                 Ok(false) => break ReadEnd::Cancelled,
                 Err(stop) => break ReadEnd::Stopped(stop),
             }
         };
-        self.hand_on(&mut batch).await;
+        self.hand_on_all(&mut gathering, |_| true).await;
         end
     }
 
-    async fn next(&self, batch: &Batch, token: &CancellationToken) -> Next {
-        let due = batch.deadline(&self.config.batch);
+    async fn next(&self, gathering: &Gathering, token: &CancellationToken) -> Next {
+        let due = gathering.deadline(&self.config.batch);
         let due = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -133,17 +175,19 @@ impl Reader {
                 self.state.set(Part::Source, Some(why));
                 let pause = Duration::from_millis(self.config.errors.retry_interval_millis.clamp(100, 5_000));
                 token.run_until_cancelled(tokio::time::sleep(pause)).await;
-                Next::Due
+                Next::Failed
             }
         }
     }
 
-    /// Adds records to the batch and hands it on when it is full; false when nobody takes batches any more.
-    async fn gather(&self, batch: &mut Batch, records: Vec<Record>) -> Result<bool, ReportedError> {
+    /// Adds records to the batches and hands on what is full; false when nobody takes batches any more.
+    async fn gather(&self, gathering: &mut Gathering, records: Vec<Record>) -> Result<bool, ReportedError> {
         let metrics = &self.state.metrics;
         metrics.read.inc_by(records.len() as u64);
         metrics.in_flight.inc_by(i64::try_from(records.len()).unwrap_or(0));
         for mut record in records {
+            let writer = gathering.writer_of(&record);
+            let batch = &mut gathering.batches[writer];
             match self.prepare(&mut record) {
                 Ok(true) => {
                     batch.note(&record);
@@ -168,7 +212,7 @@ impl Reader {
                     }
                 }
             }
-            if batch.is_full(&self.config.batch) && !self.hand_on(batch).await {
+            if batch.is_full(&self.config.batch) && !self.hand_on(writer, batch).await {
                 return Ok(false);
             }
         }
@@ -180,9 +224,20 @@ impl Reader {
         Ok(format::decode(self.config.format, record)? && (!record.operation.is_row() || self.steps.apply(record)?))
     }
 
-    /// Gives the batch to the writer, and waits while that is busy.
-    async fn hand_on(&self, batch: &mut Batch) -> bool {
-        batch.is_empty() || self.batches.send(std::mem::take(batch)).await.is_ok()
+    /// Hands on the batches for which this is true; false when nobody takes batches any more.
+    async fn hand_on_all(&self, gathering: &mut Gathering, is_wanted: impl Fn(&Batch) -> bool) -> bool {
+        for (writer, batch) in gathering.batches.iter_mut().enumerate() {
+            if is_wanted(batch) && !self.hand_on(writer, batch).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gives the batch to its writer, and waits while that is busy.
+    async fn hand_on(&self, writer: usize, batch: &mut Batch) -> bool {
+        let Some(lane) = self.lanes.get(writer) else { return false };
+        batch.is_empty() || lane.send(std::mem::take(batch)).await.is_ok()
     }
 }
 
@@ -190,7 +245,40 @@ enum Next {
     Records(Vec<Record>),
     /// A heartbeat, with the time at which it was written.
     Beat(i64),
-    /// The batch is to be written now.
+    /// A batch is to be written now.
     Due,
+    /// The source could not be read; what is there is to be written meanwhile.
+    Failed,
     End(ReadEnd),
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::super::record::{MessageParts, Operation, Payload, Position};
+    use super::*;
+
+    fn record(partition: &str) -> Record {
+        Record {
+            position: Position { partition: partition.into(), offset: 0, index: 0 },
+            entity: "t".into(),
+            operation: Operation::Insert,
+            payload: Payload::Raw(Bytes::from_static(b"x")),
+            before: None,
+            key_fields: Arc::from([]),
+            message: MessageParts::default(),
+            at_millis: 5,
+            original: None,
+            is_changed: false,
+        }
+    }
+
+    #[test]
+    fn a_partition_stays_with_its_writer_and_partitions_are_spread() {
+        let mut gathering = Gathering::new(3);
+        let mut writers = |partitions: [&str; 6]| partitions.map(|partition| gathering.writer_of(&record(partition)));
+        assert_eq!(writers(["a", "b", "c", "d", "a", "b"]), [0, 1, 2, 0, 0, 1]);
+        assert_eq!(writers(["d", "c", "b", "a", "e", "e"]), [0, 2, 1, 0, 1, 1]);
+    }
 }

@@ -1,6 +1,6 @@
 //! What is known of a pipeline besides its counters: what keeps it from working, and when it last got on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ const RATE_SPAN: Duration = Duration::from_secs(10);
 const STALLED_AFTER: Duration = Duration::from_secs(180);
 
 /// What may keep a pipeline from working, in the order in which they explain each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// A record or a decision that stops it for good.
     Stopped,
     /// Opening or reading the source.
     Source,
-    /// Opening or writing the target.
-    Target,
+    /// Opening or writing the target: the writer of this number.
+    Target(usize),
     /// Nothing gets on, and nobody says why.
     Progress,
 }
@@ -35,7 +35,7 @@ pub struct State {
 }
 
 struct Inner {
-    troubles: [Option<ReportedError>; 4],
+    troubles: BTreeMap<Part, ReportedError>,
     is_open: bool,
     checkpoint_at_millis: Option<i64>,
     progress_at: Instant,
@@ -44,6 +44,8 @@ struct Inner {
     beat: Option<BeatReport>,
     /// When the heartbeats were written that are on their way through the pipeline, oldest first.
     beats_under_way: VecDeque<i64>,
+    /// When the newest heartbeat was written that has passed each writer.
+    beats_passed: Vec<i64>,
     /// Counts of read and written records at moments within [`RATE_SPAN`].
     samples: VecDeque<(Instant, u64, u64)>,
 }
@@ -53,13 +55,14 @@ impl State {
     #[must_use]
     pub fn new(metrics: SyncMetrics) -> Self {
         let inner = Inner {
-            troubles: [None, None, None, None],
+            troubles: BTreeMap::new(),
             is_open: false,
             checkpoint_at_millis: None,
             progress_at: Instant::now(),
             source: SourceStatus::default(),
             beat: None,
             beats_under_way: VecDeque::new(),
+            beats_passed: vec![i64::MIN],
             samples: VecDeque::new(),
         };
         Self { metrics, inner: Mutex::new(inner) }
@@ -70,18 +73,18 @@ impl State {
         if let Some(trouble) = &trouble {
             self.metrics.fail(&trouble.reason);
         }
-        self.lock().troubles[part as usize] = trouble;
+        self.lock().put(part, trouble);
     }
 
     /// Notes that a part works; cheap when it did so before.
     pub fn clear(&self, part: Part) {
-        self.lock().troubles[part as usize] = None;
+        self.lock().troubles.remove(&part);
     }
 
     /// What explains the state, if anything is wrong.
     #[must_use]
     pub fn trouble(&self) -> Option<ReportedError> {
-        self.lock().troubles.iter().flatten().next().cloned()
+        self.lock().troubles.values().next().cloned()
     }
 
     /// Notes that a heartbeat, written at this time, goes into the pipeline.
@@ -89,19 +92,26 @@ impl State {
         self.lock().beats_under_way.push_back(at_millis);
     }
 
-    /// Notes that everything which was read before this heartbeat is at the target, and the heartbeat with it.
-    pub fn beat_passed(&self, at_millis: i64) {
+    /// Notes that everything which was read before this heartbeat and went to this writer is at the target. The heartbeat is
+    /// through when that is so for every writer.
+    pub fn beat_passed(&self, writer: usize, at_millis: i64) {
+        let mut inner = self.lock();
+        let before = inner.beats_passed.iter().min().copied();
+        if let Some(passed) = inner.beats_passed.get_mut(writer) {
+            *passed = at_millis.max(*passed);
+        }
+        let Some(at_millis) = inner.beats_passed.iter().min().copied().filter(|now| Some(*now) > before) else { return };
         let delay_millis = elapsed_since(at_millis);
         self.metrics.beat_delay_millis.set(i64::try_from(delay_millis).unwrap_or(i64::MAX));
-        let mut inner = self.lock();
         inner.beats_under_way.retain(|under_way| *under_way > at_millis);
         inner.beat = Some(BeatReport { written_at_millis: at_millis, delay_millis });
     }
 
-    /// Notes that both sides were opened; what was under way before comes again.
-    pub fn opened(&self) {
+    /// Notes that both sides were opened, with so many writers; what was under way before comes again.
+    pub fn opened(&self, writers: usize) {
         let mut inner = self.lock();
         inner.beats_under_way.clear();
+        inner.beats_passed = vec![i64::MIN; writers];
         (inner.is_open, inner.progress_at) = (true, Instant::now());
     }
 
@@ -125,13 +135,14 @@ impl State {
     pub fn observe(&self, source: SourceStatus) {
         self.metrics.lag.set(source.lag.map_or(-1, |lag| i64::try_from(lag).unwrap_or(i64::MAX)));
         let mut inner = self.lock();
-        inner.troubles[Part::Source as usize] = source.trouble.clone().filter(|_| source.partitions == 0);
+        let trouble = source.trouble.clone().filter(|_| source.partitions == 0);
+        inner.put(Part::Source, trouble);
         let waits = source.lag.is_some_and(|lag| lag > 0) && source.partitions > 0;
         if !waits {
             inner.progress_at = Instant::now();
         }
         let quiet = inner.progress_at.elapsed();
-        inner.troubles[Part::Progress as usize] = (quiet >= STALLED_AFTER).then(|| {
+        let trouble = (quiet >= STALLED_AFTER).then(|| {
             reported(
                 "NoProgress",
                 format!(
@@ -142,6 +153,7 @@ impl State {
                 "look at the worker's log, and at the load of source and target",
             )
         });
+        inner.put(Part::Progress, trouble);
         inner.source = source;
     }
 
@@ -183,6 +195,13 @@ fn elapsed_since(at_millis: i64) -> u64 {
 }
 
 impl Inner {
+    fn put(&mut self, part: Part, trouble: Option<ReportedError>) {
+        match trouble {
+            Some(trouble) => _ = self.troubles.insert(part, trouble),
+            None => _ = self.troubles.remove(&part),
+        }
+    }
+
     /// The newest heartbeat that came through, or one that is still on its way and has been for longer.
     fn beat(&self) -> Option<BeatReport> {
         let waiting = self.beats_under_way.front().copied().or(self.source.waiting_beat_millis);
@@ -233,17 +252,42 @@ mod tests {
         let (state, now) = (state(), jiff::Timestamp::now().as_millisecond());
         assert_eq!(state.report().heartbeat, None);
         state.beat_taken(now - 40);
-        state.beat_passed(now - 40);
+        state.beat_passed(0, now - 40);
         let beat = state.report().heartbeat.unwrap();
         assert!(beat.written_at_millis == now - 40 && (40..5_000).contains(&beat.delay_millis), "{beat:?}");
         state.beat_taken(now - 60_000);
         assert!(state.report().heartbeat.unwrap().delay_millis >= 60_000);
-        state.beat_passed(now - 60_000);
+        state.opened(1);
         state.beat_taken(now);
-        state.beat_passed(now);
+        state.beat_passed(0, now);
         assert!(state.report().heartbeat.unwrap().delay_millis < 5_000);
         state.observe(SourceStatus { waiting_beat_millis: Some(now - 90_000), ..SourceStatus::default() });
         assert!(state.report().heartbeat.unwrap().delay_millis >= 90_000);
+    }
+
+    #[test]
+    fn a_heartbeat_is_through_when_every_writer_has_it() {
+        let (state, now) = (state(), jiff::Timestamp::now().as_millisecond());
+        state.opened(2);
+        state.beat_taken(now - 5_000);
+        state.beat_passed(0, now - 5_000);
+        state.beat_passed(0, now);
+        assert!(state.report().heartbeat.unwrap().delay_millis >= 5_000);
+        state.beat_passed(1, now - 5_000);
+        let beat = state.report().heartbeat.unwrap();
+        assert_eq!(beat.written_at_millis, now - 5_000);
+        state.beat_passed(1, now);
+        assert_eq!(state.report().heartbeat.unwrap().written_at_millis, now);
+    }
+
+    #[test]
+    fn a_writer_that_works_does_not_hide_one_that_does_not() {
+        let state = state();
+        state.set(Part::Target(1), Some(reported("Timeout", "", "")));
+        state.clear(Part::Target(0));
+        assert_eq!(state.trouble().unwrap().reason, "Timeout");
+        state.clear(Part::Target(1));
+        assert_eq!(state.trouble(), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Writes batches, one after the other, and acknowledges each when the target has it.
+//! Writes batches, one after the other, and acknowledges each when the target has it. Several writers share the partitions of a
+//! source between them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Writes to a target.
 pub struct Writer {
+    /// Its number among the writers of the pipeline, from 0.
+    pub number: usize,
     pub setting: Setting,
     pub source: Arc<AnySource>,
     pub sink: AnySink,
@@ -65,7 +68,7 @@ impl Writer {
         let stop = self.write_records(&mut batch, token).await?;
         self.write_dead_letters(&batch, token).await?;
         if let Some(at_millis) = batch.beat() {
-            self.state.beat_passed(at_millis);
+            self.state.beat_passed(self.number, at_millis);
         }
         if batch.count() == 0 {
             return Ok(());
@@ -93,7 +96,7 @@ impl Writer {
             match self.sink.write(&batch.records).await {
                 Ok(written) => {
                     self.count(&written);
-                    self.state.clear(Part::Target);
+                    self.state.clear(Part::Target(self.number));
                     break;
                 }
                 Err(WriteError::Invalid { index, reason, message, remedy }) if index < batch.records.len() => {
@@ -132,7 +135,7 @@ impl Writer {
             match letters.send(&self.setting, &batch.dead).await {
                 Ok(()) => {
                     self.state.metrics.dead_lettered.inc_by(batch.dead.len() as u64);
-                    self.state.clear(Part::Target);
+                    self.state.clear(Part::Target(self.number));
                     break;
                 }
                 Err(error) => self.wait(&mut retry, error, token).await?,
@@ -162,7 +165,7 @@ impl Writer {
             remedy = error.remedy,
             "the target does not take a batch; it is tried again"
         );
-        self.state.set(Part::Target, Some(error));
+        self.state.set(Part::Target(self.number), Some(error));
         match token.run_until_cancelled(tokio::time::sleep(retry.next_pause())).await {
             Some(()) => Ok(()),
             None => Err(WriteEnd::GivenUp),
