@@ -4,6 +4,7 @@
 mod changes;
 mod settings;
 mod support;
+mod truncate;
 mod types;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;

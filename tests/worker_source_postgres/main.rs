@@ -3,6 +3,7 @@
 
 mod changes;
 mod support;
+mod truncate;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;
 

@@ -1,5 +1,6 @@
 //! What a topic holds.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rocketmq_connector::rocketmq::{Consumer, ConsumerConfig, ReceivedMessage, StartFrom, Subscription};
@@ -38,4 +39,19 @@ pub async fn read_all(broker: &Broker, topic: &str) -> Vec<ReceivedMessage> {
 /// Operation and body of a message.
 pub fn change(message: &ReceivedMessage) -> (String, Value) {
     (message.properties["mqOp"].clone(), serde_json::from_slice(&message.body).unwrap())
+}
+
+/// The rows `(id, v)` that a target has which follows the messages of a topic with one queue, and how many rows each
+/// truncation has taken from it.
+pub fn rows(messages: &[ReceivedMessage]) -> (BTreeMap<i64, i64>, Vec<usize>) {
+    let (mut rows, mut truncations) = (BTreeMap::new(), Vec::new());
+    for message in messages {
+        let (operation, body) = change(message);
+        match operation.as_str() {
+            "truncate" => truncations.push(std::mem::take(&mut rows).len()),
+            "delete" => _ = rows.remove(&body["id"].as_i64().unwrap()),
+            _ => _ = rows.insert(body["id"].as_i64().unwrap(), body["v"].as_i64().unwrap()),
+        }
+    }
+    (rows, truncations)
 }

@@ -23,9 +23,17 @@ pub struct Transaction {
     pub index: u32,
     /// Tables that look otherwise from here on, and their columns.
     pub definitions: Vec<(String, String)>,
+    /// Tables that it has truncated: the log has everything of them from here on, and what their chunks have seen is over.
+    pub emptied: Vec<String>,
 }
 
 impl Transaction {
+    /// The transaction at `offset`, of which nothing was read yet.
+    #[must_use]
+    pub fn new(offset: u64, xid: u32, at_millis: i64) -> Self {
+        Self { offset, xid, at_millis, index: 0, definitions: Vec::new(), emptied: Vec::new() }
+    }
+
     /// Adds the next record of the transaction.
     pub fn push(
         &mut self,

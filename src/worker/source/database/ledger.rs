@@ -15,6 +15,8 @@ pub enum End {
         position: u64,
         /// Names of tables, and their columns as JSON.
         definitions: Vec<(String, String)>,
+        /// Tables that were truncated there: their chunks are over.
+        emptied: Vec<String>,
     },
     /// Nothing: a chunk that was cut off, and is read again.
     Nothing,
@@ -36,6 +38,24 @@ struct Entry {
     last: Option<u32>,
     /// None while more of it may come.
     end: Option<End>,
+}
+
+impl End {
+    /// The log up to a position, and nothing else.
+    #[must_use]
+    pub fn log(position: u64) -> Self {
+        Self::Log { position, definitions: Vec::new(), emptied: Vec::new() }
+    }
+
+    /// The position, where nothing else becomes durable with it.
+    fn bare_position(&self) -> Option<u64> {
+        match self {
+            Self::Log { position, definitions, emptied } if definitions.is_empty() && emptied.is_empty() => {
+                Some(*position)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Ledger {
@@ -60,12 +80,10 @@ impl Ledger {
         match back {
             Some(entry) if entry.offset == offset && entry.end.is_none() => entry.end = Some(end),
             // The log stands still, or has nothing for us: the newest position is enough.
-            Some(Entry { last: None, end: Some(End::Log { position, definitions }), .. }) if definitions.is_empty() => {
-                match end {
-                    End::Log { position: newer, definitions } if definitions.is_empty() => {
-                        *position = newer.max(*position);
-                    }
-                    end => self.entries.push_back(Entry { offset, last: None, end: Some(end) }),
+            Some(Entry { last: None, end: Some(known), .. }) if known.bare_position().is_some() => {
+                match (known.bare_position(), end.bare_position()) {
+                    (Some(position), Some(newer)) => *known = End::log(newer.max(position)),
+                    _ => self.entries.push_back(Entry { offset, last: None, end: Some(end) }),
                 }
             }
             // Repeated by the log, and finished before.
@@ -103,7 +121,7 @@ mod tests {
     use super::*;
 
     fn log(position: u64) -> End {
-        End::Log { position, definitions: Vec::new() }
+        End::log(position)
     }
 
     #[test]
@@ -136,6 +154,10 @@ mod tests {
         ledger.drop_front(2);
         ledger.finish(160, log(170));
         assert_eq!(ledger.ready(), [log(170)]);
+        let emptied = End::Log { position: 190, definitions: Vec::new(), emptied: vec!["t".to_owned()] };
+        ledger.finish(180, emptied.clone());
+        ledger.finish(200, log(210));
+        assert_eq!(ledger.ready(), [log(170), emptied, log(210)], "what more becomes durable is kept");
     }
 
     #[test]

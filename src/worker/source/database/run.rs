@@ -226,8 +226,9 @@ async fn save<Reader: Engine>(engine: &Reader, session: &Reader::Session) -> Res
         let mut inner = shared.lock();
         inner.ledger.drop_front(ready.len());
         for end in ready {
-            if let End::Log { position, definitions } = end {
+            if let End::Log { position, definitions, emptied } = end {
                 confirmed = confirmed.max(position);
+                emptied.iter().for_each(|table| inner.table(table).chunks.clear());
                 for (table, definition) in definitions {
                     inner.table(&table).definition = Some(definition);
                 }

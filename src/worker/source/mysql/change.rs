@@ -210,32 +210,24 @@ impl<'a> Reader<'a> {
         Ok(found.first().and_then(|row| row.first()?.as_deref()) == Some("1"))
     }
 
-    /// A table was truncated.
-    ///
-    /// # Errors
-    /// Only a part of its chunks have seen it.
+    /// A table was truncated. When some of its chunks were read before that and others behind it, the log has the rows of
+    /// the latter once more, and they are told again: the truncation takes them from the target, too.
     pub fn truncate(
-        &self,
+        &mut self,
         (database, name): (&str, &Name),
         transaction: &mut Transaction,
         records: &mut Vec<Record>,
-    ) -> Result<()> {
+    ) {
         let database = name.database.as_deref().unwrap_or(database);
-        let Some(table) = self.table(database, &name.table) else { return Ok(()) };
-        match self.unseen(table, transaction) {
-            (0, all) if all > 0 => Ok(()),
-            (unseen, all) if unseen < all => Err(Trouble::Stopped(reported(
-                "TruncatedWhileLoading",
-                format!(
-                    "table {} was truncated while it was read in full: what was written holds rows that are gone",
-                    table.name
-                ),
-                "empty the target topic's consumers, then begin anew as docs/mysql-source.md tells",
-            ))),
-            _ => {
-                self.tell(table, Operation::Truncate, None, transaction, records);
-                Ok(())
-            }
+        let Some(table) = self.table(database, &name.table) else { return };
+        let (unseen, all) = self.unseen(table, transaction);
+        if unseen == 0 && all > 0 {
+            // Every row was read behind it.
+            return;
+        }
+        self.tell(table, Operation::Truncate, None, transaction, records);
+        if self.chunks.remove(&table.name).is_some_and(|chunks| !chunks.is_empty()) {
+            transaction.emptied.push(table.name.clone());
         }
     }
 

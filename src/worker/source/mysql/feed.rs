@@ -147,7 +147,7 @@ impl Feed {
     /// The group that is being read, or one that begins at `start`.
     pub fn group(&mut self, start: LogPosition, at_millis: i64) -> &mut Group {
         self.group.get_or_insert_with(|| Group {
-            transaction: Transaction { offset: start, xid: 0, at_millis, index: 0, definitions: Vec::new() },
+            transaction: Transaction::new(start, 0, at_millis),
             has_rows: false,
             is_prepared: false,
         })

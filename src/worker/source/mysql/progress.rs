@@ -127,11 +127,14 @@ impl Progress<'_> {
             let is_behind = table.chunks.iter().all(|chunk| chunk.snapshot <= position);
             if table.is_loaded && is_behind && !table.chunks.is_empty() {
                 table.chunks.clear();
-                let (slot, name) = (literal(self.slot), literal(name));
-                statements.push(format!("DELETE FROM {} WHERE slot = {slot} AND name = {name}", OWN_TABLES[1]));
+                statements.push(self.chunks_gone(name));
             }
         }
         if statements.is_empty() { Ok(()) } else { self.run(statements).await }
+    }
+
+    fn chunks_gone(&self, table: &str) -> String {
+        format!("DELETE FROM {} WHERE slot = {} AND name = {}", OWN_TABLES[1], literal(self.slot), literal(table))
     }
 
     /// Notes where in the log the sync is.
@@ -161,8 +164,9 @@ impl Progress<'_> {
         for end in ends {
             match end {
                 End::Chunk(chunk) => statements.extend(self.chunk(chunk)),
-                End::Log { position, definitions } => {
+                End::Log { position, definitions, emptied } => {
                     newest = newest.max(Some(*position));
+                    statements.extend(emptied.iter().map(|name| self.chunks_gone(name)));
                     statements.extend(definitions.iter().map(|(name, definition)| {
                         format!(
                             "INSERT INTO rocketmq_connector_sync_table (slot, name, definition) VALUES ({}, {}, {}) \

@@ -7,7 +7,7 @@ use mysql_async::binlog::events::Event;
 
 use super::super::super::database::mysql::failure;
 use super::super::super::error::reported;
-use super::super::database::changes::Changes;
+use super::super::database::changes::{Changes, Transaction};
 use super::super::database::ledger::End;
 use super::change::Reader;
 use super::feed::Feed;
@@ -165,7 +165,7 @@ impl Run {
     }
 
     /// Takes a statement.
-    fn statement(&self, reader: &Reader<'_>, feed: &mut Feed, data: &[u8], changes: &mut Changes) -> Result<()> {
+    fn statement(&self, reader: &mut Reader<'_>, feed: &mut Feed, data: &[u8], changes: &mut Changes) -> Result<()> {
         let (database, text) = query(data).ok_or_else(|| unexpected("a statement of the binary log cannot be read"))?;
         let Some(group) = &mut feed.group else { return Ok(()) };
         let (transaction, before) = (&mut group.transaction, changes.records.len());
@@ -196,7 +196,7 @@ impl Run {
                 !group.has_rows
             }
             Statement::Truncate(name) => {
-                reader.truncate((&database, &name), transaction, &mut changes.records)?;
+                reader.truncate((&database, &name), transaction, &mut changes.records);
                 !group.has_rows
             }
             Statement::Drop(names) => {
@@ -218,10 +218,11 @@ impl Run {
 /// The group of events that is being read ends here.
 fn finish(feed: &mut Feed, changes: &mut Changes) {
     let Some((transaction, position)) = feed.finish() else { return };
-    let has_changes = transaction.index > 0 || !transaction.definitions.is_empty();
+    let Transaction { offset, index, definitions, emptied, .. } = transaction;
+    let has_changes = index > 0 || !definitions.is_empty();
     if has_changes || feed.told.elapsed() >= IDLE {
         feed.told = Instant::now();
-        changes.end(transaction.offset, End::Log { position, definitions: transaction.definitions });
+        changes.end(offset, End::Log { position, definitions, emptied });
     }
 }
 

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::super::super::error::reported;
 use super::super::super::record::{Fields, Operation, Record};
 use super::super::database::changes::Transaction;
 use super::super::database::definition::Definitions;
@@ -18,7 +17,7 @@ use super::progress::TableState;
 use super::run::{Run, Session};
 use super::snapshot::Snapshot;
 use super::value::{is_ordered_here, json_or_null, key_order};
-use super::{Result, Trouble, unexpected};
+use super::{Result, unexpected};
 
 /// Turns messages into records.
 pub struct Reader<'a> {
@@ -83,7 +82,7 @@ impl<'a> Reader<'a> {
             Change::Truncate(oids) => {
                 for oid in oids {
                     if let Some(described) = self.relations.get(&oid).cloned() {
-                        self.truncate(&described, transaction, records)?;
+                        self.truncate(&described, transaction, records);
                     }
                 }
                 Ok(())
@@ -146,32 +145,19 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn truncate(
-        &self,
-        described: &Described<'_>,
-        transaction: &mut Transaction,
-        records: &mut Vec<Record>,
-    ) -> Result<()> {
-        let seen = self.chunks(described, transaction).map(|state| {
-            let seen = state.chunks.iter().filter(|chunk| chunk.snapshot.has_seen(transaction.xid)).count();
-            (seen, state.chunks.len())
-        });
-        match seen {
-            Some((seen, all)) if seen == all => Ok(()),
-            Some((seen, _)) if seen > 0 => Err(Trouble::Stopped(reported(
-                "TruncatedWhileLoading",
-                format!(
-                    "table {} was truncated while it was read in full: what was written holds rows that are gone",
-                    described.table.name
-                ),
-                "empty the target topic's consumers, then begin anew as docs/postgres-source.md tells",
-            ))),
-            _ => {
-                let mut cells = Cells::default();
-                cells.fields.insert("table".to_owned(), json!(described.table.name));
-                described.push(Operation::Truncate, cells, None, transaction, records);
-                Ok(())
-            }
+    /// A table was truncated. When some of its chunks were read before that and others behind it, the log has the rows of
+    /// the latter once more, and they are told again: the truncation takes them from the target, too.
+    fn truncate(&mut self, described: &Described<'_>, transaction: &mut Transaction, records: &mut Vec<Record>) {
+        let chunks = self.chunks(described, transaction).map(|state| &state.chunks);
+        if chunks.is_some_and(|chunks| chunks.iter().all(|chunk| chunk.snapshot.has_seen(transaction.xid))) {
+            // Every row was read behind it.
+            return;
+        }
+        let mut cells = Cells::default();
+        cells.fields.insert("table".to_owned(), json!(described.table.name));
+        described.push(Operation::Truncate, cells, None, transaction, records);
+        if self.loaded.remove(&described.table.name).is_some() {
+            transaction.emptied.push(described.table.name.clone());
         }
     }
 

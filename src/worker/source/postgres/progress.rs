@@ -172,7 +172,14 @@ impl Progress<'_> {
         for end in ends {
             match end {
                 End::Chunk(chunk) => statements.push_str(&self.chunk(chunk)),
-                End::Log { definitions, .. } => {
+                End::Log { definitions, emptied, .. } => {
+                    for name in emptied {
+                        statements.push_str(&format!(
+                            "DELETE FROM rocketmq_connector.sync_chunk WHERE slot = {} AND name = {};\n",
+                            literal(self.slot),
+                            literal(name)
+                        ));
+                    }
                     for (name, definition) in definitions {
                         statements.push_str(&format!(
                             "INSERT INTO rocketmq_connector.sync_table (slot, name, definition) VALUES ({}, {}, {}) \

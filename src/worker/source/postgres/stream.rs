@@ -115,7 +115,7 @@ impl Run {
             Event::KeepAlive(wal_end) => {
                 if transaction.is_none() {
                     self.pipe.shared.set_caught_up(true);
-                    parcel.end(wal_end, End::Log { position: wal_end, definitions: Vec::new() });
+                    parcel.end(wal_end, End::log(wal_end));
                 }
                 return Ok(());
             }
@@ -124,11 +124,11 @@ impl Run {
             (Change::Begin(offset, micros, xid), _) => {
                 self.pipe.shared.set_caught_up(false);
                 let at_millis = micros / 1_000 + EPOCH_MILLIS;
-                *transaction = Some(Transaction { offset, xid, at_millis, index: 0, definitions: Vec::new() });
+                *transaction = Some(Transaction::new(offset, xid, at_millis));
             }
             (Change::Commit(position), Some(_)) => {
-                if let Some(Transaction { offset, definitions, .. }) = transaction.take() {
-                    parcel.end(offset, End::Log { position, definitions });
+                if let Some(Transaction { offset, definitions, emptied, .. }) = transaction.take() {
+                    parcel.end(offset, End::Log { position, definitions, emptied });
                 }
             }
             (change, Some(transaction)) => {
