@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod dead_letter;
 pub mod metrics;
 mod reader;
+mod settlement;
 pub mod state;
 mod writer;
 
@@ -37,6 +38,7 @@ use crate::worker_config::{Identity, SyncConfig};
 use dead_letter::DeadLetters;
 use metrics::SyncMetrics;
 use reader::{ReadEnd, Reader, Skipped};
+use settlement::Settlement;
 use state::{Part, State};
 use writer::{WriteEnd, Writer};
 
@@ -197,6 +199,17 @@ impl Sync {
             lanes,
         };
         let token = reading.clone();
+        let writer = Writer {
+            dead_letters: DeadLetters::of(&self.config),
+            setting,
+            source,
+            sink,
+            state: Arc::clone(&self.state),
+            skipped: Arc::clone(&self.skipped),
+            settlement: Settlement::default(),
+        };
+        let (reading, writing) = (session.child_token(), session.clone());
+        let (stop_reading, token) = (reading.clone(), reading.clone());
         let read = tokio::spawn(async move { reader.run(&token).await });
         let aborts: Vec<_> = writers.iter().map(tokio::task::JoinHandle::abort_handle).collect();
         let overdue = async {
