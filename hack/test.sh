@@ -177,10 +177,9 @@ run_conformance() {
   fi
   start_brokers conformance
   start_databases conformance
+  start_objects conformance
   # these tests wait for brokers most of their time
   RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} test_feature broker-tests
-  start_objects conformance
-  test_feature broker-tests
 }
 
 # Both steps mostly wait, for brokers and for pods: together they take little longer than the longer one.

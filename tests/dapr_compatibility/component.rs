@@ -7,8 +7,8 @@ use futures::{StreamExt, stream};
 
 use crate::observed::{Case, Names, Observed};
 use crate::peer::{AppAt, Peer, Running};
-use crate::worker_support::{App, Broker, send, unique};
 use crate::worker_support::topic::count;
+use crate::worker_support::{App, Broker, send, unique};
 
 /// Components that run at the same time, of each direction.
 const AT_ONCE: usize = 4;
@@ -88,7 +88,14 @@ fn changed(
         value => format!(" `{field}: {}`", value.replace('|', "\\|")),
     });
     let shown: String = shown.collect();
-    (fields, if shown.is_empty() { format!("{kind}: accessProto, nameServer, topics, consumerGroup, direction") } else { format!("{kind}{shown}") })
+    (
+        fields,
+        if shown.is_empty() {
+            format!("{kind}: accessProto, nameServer, topics, consumerGroup, direction")
+        } else {
+            format!("{kind}{shown}")
+        },
+    )
 }
 
 fn refused(why: &str, names: &Names) -> Observed {
@@ -138,7 +145,8 @@ async fn input(peer: &Peer, broker: &Broker, change: &[(&str, &str)], difference
     let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let (fields, what) = changed(fields, change, "input", broker, &names);
     let app = App::taking().await;
-    let observed = match peer.start(&crate::pairs(&fields), Some(AppAt { address: app.address, is_grpc: false })).await {
+    let observed = match peer.start(&crate::pairs(&fields), Some(AppAt { address: app.address, is_grpc: false })).await
+    {
         Err(why) => refused(&why, &names),
         Ok(running) => {
             // A new group of a worker begins with what comes after its first start.

@@ -18,12 +18,8 @@ const STATUSES: &[u16] = &[200, 204, 299, 302, 400, 404, 413, 500];
 const CODES: &[u32] = &[0, 2, 3, 13, 14];
 
 fn fields(broker: &Broker, topic: &str, group: &str) -> Vec<(String, String)> {
-    let fields = [
-        ("accessProto", "tcp"),
-        ("nameServer", broker.name_server()),
-        ("topics", topic),
-        ("consumerGroup", group),
-    ];
+    let fields =
+        [("accessProto", "tcp"), ("nameServer", broker.name_server()), ("topics", topic), ("consumerGroup", group)];
     fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
@@ -57,7 +53,8 @@ async fn over_http(peer: &Peer, broker: &Broker) -> Vec<Case> {
     .await;
     let mut fields = fields(broker, &topic, &group);
     fields.push(("direction".to_owned(), "input".to_owned()));
-    let running = peer.start(&crate::pairs(&fields), Some(AppAt { address: app.address, is_grpc: false })).await.unwrap();
+    let running =
+        peer.start(&crate::pairs(&fields), Some(AppAt { address: app.address, is_grpc: false })).await.unwrap();
     let mut bodies: Vec<String> = STATUSES.iter().map(u16::to_string).collect();
     bodies.push(r#"{"a":1}"#.to_owned());
     publish(broker, &topic, &bodies).await;
@@ -94,8 +91,14 @@ async fn over_http(peer: &Peer, broker: &Broker) -> Vec<Case> {
 /// Values that differ from message to message are not shown.
 fn shown_value(name: &str, value: &str) -> String {
     const OWN: &[&str] = &[
-        "traceparent", "rocketmq-message-id", "rocketmq-born-time", "rocketmq-store-time", "rocketmq-queue-id", "rocketmq-queue-offset",
-        "grpc-trace-bin", "grpc-timeout",
+        "traceparent",
+        "rocketmq-message-id",
+        "rocketmq-born-time",
+        "rocketmq-store-time",
+        "rocketmq-queue-id",
+        "rocketmq-queue-offset",
+        "grpc-trace-bin",
+        "grpc-timeout",
     ];
     if OWN.contains(&name) && !value.is_empty() { "…".to_owned() } else { value.to_owned() }
 }
@@ -115,7 +118,8 @@ async fn over_grpc(peer: &Peer, broker: &Broker) -> Vec<Case> {
     let app = GrpcApp::start(|body| std::str::from_utf8(body).unwrap().parse().unwrap_or(0)).await;
     let mut fields = fields(broker, &topic, &group);
     fields.push(("direction".to_owned(), "input".to_owned()));
-    let running = peer.start(&crate::pairs(&fields), Some(AppAt { address: app.address, is_grpc: true })).await.unwrap();
+    let running =
+        peer.start(&crate::pairs(&fields), Some(AppAt { address: app.address, is_grpc: true })).await.unwrap();
     let mut bodies: Vec<String> = CODES.iter().map(u32::to_string).collect();
     bodies.push(r#"{"a":1}"#.to_owned());
     publish(broker, &topic, &bodies).await;

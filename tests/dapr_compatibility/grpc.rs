@@ -23,10 +23,28 @@ fn rows() -> Vec<Row> {
     let data = |text: &'static str| Bytes::from_static(text.as_bytes());
     vec![
         ("rmq", "create", Bytes::from_static(b"raw \0\xff bytes"), &[], None),
-        ("rmq", "create", Bytes::new(), &[], Some("an empty message is RocketMQ's to refuse; the answer says so before it is sent")),
-        ("rmq", "create", data("g"), &[("rocketmq-topic", "<other>"), ("rocketmq-tag", "blue"), ("rocketmq-key", "k1")], None),
+        (
+            "rmq",
+            "create",
+            Bytes::new(),
+            &[],
+            Some("an empty message is RocketMQ's to refuse; the answer says so before it is sent"),
+        ),
+        (
+            "rmq",
+            "create",
+            data("g"),
+            &[("rocketmq-topic", "<other>"), ("rocketmq-tag", "blue"), ("rocketmq-key", "k1")],
+            None,
+        ),
         ("rmq", "create", data("g"), &[("topics", "<other>")], None),
-        ("rmq", "create", data("g"), &[("rocketmq-topic", "bad topic!")], Some("refused before it is sent, with the remedy")),
+        (
+            "rmq",
+            "create",
+            data("g"),
+            &[("rocketmq-topic", "bad topic!")],
+            Some("refused before it is sent, with the remedy"),
+        ),
         ("rmq", "read", Bytes::new(), &[("timeout", "1s")], Some("documented by Dapr and not implemented there")),
         ("rmq", "list", data("x"), &[], None),
         ("rmq", "", data("x"), &[], None),
@@ -75,7 +93,10 @@ pub async fn observe(peer: &Peer, broker: &Broker) -> Vec<Case> {
     observed.insert("extended colour".to_owned(), metadata.extended_metadata["colour"].clone());
     cases.push(Case { what: "`GetMetadata`".to_owned(), observed, difference: None });
     for (path, why) in [
-        ("/dapr.proto.runtime.v1.Dapr/GetState", Some("a binding worker serves no state; the answer says what it serves")),
+        (
+            "/dapr.proto.runtime.v1.Dapr/GetState",
+            Some("a binding worker serves no state; the answer says what it serves"),
+        ),
         ("/grpc.health.v1.Health/Check", Some("a worker serves gRPC's health check")),
         ("/no.such.Service/Method", Some("a worker calls no other service")),
     ] {

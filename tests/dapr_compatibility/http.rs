@@ -29,7 +29,10 @@ fn rows() -> Vec<Row> {
         post(r#"{"operation": "create", "data": "m", "metadata": null}"#, None),
         post(r#"{"operation": "create", "data": "m", "metadata": {"colour": "blue"}}"#, None),
         post(r#"{"operation": "create", "data": "m", "metadata": {"rocketmq-topic": "<other>"}}"#, None),
-        post(r#"{"operation": "create", "data": "m", "metadata": {"rocketmq-topic": "<other>", "rocketmq-tag": "blue", "rocketmq-key": "k1"}}"#, None),
+        post(
+            r#"{"operation": "create", "data": "m", "metadata": {"rocketmq-topic": "<other>", "rocketmq-tag": "blue", "rocketmq-key": "k1"}}"#,
+            None,
+        ),
         post(r#"{"operation": "create", "data": "m", "metadata": {"topics": "<other>"}}"#, None),
         post(
             r#"{"operation": "create", "data": "m", "metadata": {"rocketmq-topic": "<topic>,<other>"}}"#,

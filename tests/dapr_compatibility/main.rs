@@ -29,9 +29,15 @@ type Recording = BTreeMap<String, BTreeMap<String, Observed>>;
 
 /// Sections of the page.
 const SECTIONS: &[(&str, &str)] = &[
-    ("Fields of the component", "Each started alone, from one and the same component: daprd reads it, the worker gets what `rocketmq-connector convert` makes of it."),
+    (
+        "Fields of the component",
+        "Each started alone, from one and the same component: daprd reads it, the worker gets what `rocketmq-connector convert` makes of it.",
+    ),
     ("Requests over HTTP", "Headers are shown as they came, but for the date and the length."),
-    ("What a create over HTTP stores", "Read back from the broker, without the properties that each client adds for itself."),
+    (
+        "What a create over HTTP stores",
+        "Read back from the broker, without the properties that each client adds for itself.",
+    ),
     ("Calls over gRPC", ""),
     ("Deliveries", "The application answers the first time as the row says, and 40 s are waited for what else comes."),
 ];
@@ -75,7 +81,8 @@ async fn the_worker_answers_as_daprd_or_as_the_page_says() {
         let text = serde_json::to_string_pretty(&sections.collect::<Recording>()).unwrap();
         std::fs::write(recording(), text + "\n").unwrap();
     }
-    let text = std::fs::read_to_string(recording()).expect("daprd.json should be there; make dapr-compatibility makes it");
+    let text =
+        std::fs::read_to_string(recording()).expect("daprd.json should be there; make dapr-compatibility makes it");
     let recorded: Recording = serde_json::from_str(&text).unwrap();
     let (mut tables, mut wrong) = (String::new(), Vec::new());
     for ((title, about), cases) in SECTIONS.iter().zip(observe(&Peer::Worker, &broker).await) {

@@ -28,7 +28,9 @@ pub enum Verdict {
 /// Compares. A message of the worker may go on after daprd's, with the remedy.
 pub fn compare(daprd: &Observed, worker: &Observed) -> Verdict {
     let is_same = daprd.iter().all(|(name, value)| {
-        worker.get(name).is_some_and(|own| own == value || name == "message" && !value.is_empty() && own.starts_with(value))
+        worker
+            .get(name)
+            .is_some_and(|own| own == value || name == "message" && !value.is_empty() && own.starts_with(value))
     });
     if !is_same {
         return Verdict::Different;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rocketmq_connector::convert::{self, app::Address};
 use rocketmq_connector::dev::files::PrivateFolder;
+use rocketmq_connector::dev::manifest;
 use rocketmq_connector::dev::plan::{Overrides, plan};
 use rocketmq_connector::dev::resources::Resources;
 use rocketmq_connector::dev::schema::Schemas;
-use rocketmq_connector::dev::manifest;
 use rocketmq_connector::worker::Worker;
 use rocketmq_connector::worker_config::Role;
 use rocketmq_connector::worker_config::report::WorkerState;
@@ -180,12 +180,12 @@ impl Running {
             Side::Daprd { folder, .. } => {
                 let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
                 let line = log.lines().find(|line| line.contains("error reading from input binding"));
-                let said = line.and_then(|line| line.split_once("msg=\"")).map(|(_, rest)| rest.split("\" ").next().unwrap_or(rest));
+                let said = line
+                    .and_then(|line| line.split_once("msg=\""))
+                    .map(|(_, rest)| rest.split("\" ").next().unwrap_or(rest));
                 said.unwrap_or_default().trim_end_matches('"').to_owned()
             }
-            Side::Worker { worker, .. } => {
-                worker.report().message.unwrap_or_default()
-            }
+            Side::Worker { worker, .. } => worker.report().message.unwrap_or_default(),
         }
     }
 

@@ -37,12 +37,15 @@ fn framed(message: &[u8]) -> Bytes {
 /// Calls a method; `path` is `/service/method`.
 pub async fn call(address: SocketAddr, path: &str, message: &[u8]) -> Reply {
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Full<Bytes>>();
-    let request = Request::post(format!("http://{address}{path}")).header("content-type", "application/grpc").header("te", "trailers");
+    let request = Request::post(format!("http://{address}{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
     let response = client.request(request.body(Full::from(framed(message))).unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     let collected = body.collect().await.unwrap();
     // An answer without a message has its status in the header.
-    let status = collected.trailers().cloned().filter(|trailers| trailers.contains_key("grpc-status")).unwrap_or(head.headers);
+    let status =
+        collected.trailers().cloned().filter(|trailers| trailers.contains_key("grpc-status")).unwrap_or(head.headers);
     let status = Status::from_header_map(&status).unwrap_or_else(|| panic!("{path}: no status: {status:?}"));
     let data = collected.to_bytes();
     Reply {
@@ -97,7 +100,9 @@ async fn serve(State(app): State<GrpcApp>, request: Request<Body>) -> Response<B
     let message = body.collect().await.unwrap().to_bytes();
     let message = message.slice(message.len().min(5)..);
     match head.uri.path() {
-        LIST_INPUT_BINDINGS => answer(0, &ListInputBindingsResponse { bindings: vec!["rmq".to_owned()] }.encode_to_vec()),
+        LIST_INPUT_BINDINGS => {
+            answer(0, &ListInputBindingsResponse { bindings: vec!["rmq".to_owned()] }.encode_to_vec())
+        }
         ON_BINDING_EVENT => {
             let request = BindingEventRequest::decode(message).unwrap();
             let mut events = app.events.lock().unwrap();

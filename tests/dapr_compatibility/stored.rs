@@ -19,7 +19,11 @@ const ROWS: &[(&str, &str, Option<&str>)] = &[
     ("null", "{}", None),
     (r#""m""#, r#"{"rocketmq-key": "k1"}"#, None),
     (r#""m""#, r#"{"rocketmq-key": "k1 k2"}"#, None),
-    (r#""m""#, r#"{"rocketmq-tag": "blue", "rocketmq-key": "k1"}"#, None),
+    (
+        r#""m""#,
+        r#"{"rocketmq-tag": "blue", "rocketmq-key": "k1"}"#,
+        Some("the tag of the request is stored, also without `rocketmq-topic`"),
+    ),
     (r#""m""#, r#"{"colour": "blue"}"#, None),
     (
         r#""m""#,
@@ -31,8 +35,19 @@ const ROWS: &[(&str, &str, Option<&str>)] = &[
 
 /// Properties that every client or broker adds with values of its own.
 const OWN: &[&str] = &[
-    "UNIQ_KEY", "WAIT", "CLUSTER", "MSG_REGION", "TRACE_ON", "INNER_NUM", "__CLIENT_HOST", "__VERSION", "PGROUP", "REAL_TOPIC",
-    "REAL_QID", "TIMER_DELAY_LEVEL", "INSTANCE_ID",
+    "UNIQ_KEY",
+    "WAIT",
+    "CLUSTER",
+    "MSG_REGION",
+    "TRACE_ON",
+    "INNER_NUM",
+    "__CLIENT_HOST",
+    "__VERSION",
+    "PGROUP",
+    "REAL_TOPIC",
+    "REAL_QID",
+    "TIMER_DELAY_LEVEL",
+    "INSTANCE_ID",
 ];
 
 pub async fn observe(peer: &Peer, broker: &Broker) -> Vec<Case> {
@@ -45,7 +60,8 @@ pub async fn observe(peer: &Peer, broker: &Broker) -> Vec<Case> {
         let body = format!(r#"{{"operation": "create", "data": {data}, "metadata": {metadata}}}"#);
         let answer = send(Method::POST, &running.url("/v1.0/bindings/rmq"), &[], body.into_bytes()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let more = if *metadata == "{}" { String::new() } else { format!(", metadata {}", crate::page::code(metadata)) };
+        let more =
+            if *metadata == "{}" { String::new() } else { format!(", metadata {}", crate::page::code(metadata)) };
         let what = format!("data {}{more}", crate::page::code(data));
         cases.push(Case { what, observed: Observed::new(), difference: *difference });
     }
@@ -67,7 +83,10 @@ pub async fn observe(peer: &Peer, broker: &Broker) -> Vec<Case> {
         case.observed.insert("tag".to_owned(), message.tag.clone().unwrap_or_default());
         case.observed.insert("keys".to_owned(), message.keys.join(", "));
         case.observed.insert("sharding key".to_owned(), message.sharding_key.clone().unwrap_or_default());
-        case.observed.insert("came after".to_owned(), if message.store_timestamp - message.born_timestamp >= 900 { "1 s" } else { "" }.to_owned());
+        case.observed.insert(
+            "came after".to_owned(),
+            if message.store_timestamp - message.born_timestamp >= 900 { "1 s" } else { "" }.to_owned(),
+        );
     }
     running.stop().await;
     cases

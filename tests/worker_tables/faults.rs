@@ -86,7 +86,10 @@ async fn killed(server: Server, writers: usize) {
     .await;
     let (lost, repeated) = settled(&server, &table, sent, log).await;
     drop(last);
-    println!("{}, {writers} writers: {kills} kills, {sent} messages: {lost} lost, {repeated} repeated", server.setting("KIND"));
+    println!(
+        "{}, {writers} writers: {kills} kills, {sent} messages: {lost} lost, {repeated} repeated",
+        server.setting("KIND")
+    );
     assert_eq!((lost, repeated), (0, 0), "{}", log());
 }
 

@@ -178,6 +178,11 @@ fn contradictions(spec: &RocketMQSyncSpec) -> Vec<Problem> {
             one_stream && spec.batch.writers > 1,
             "spec.batch.writers: the changes of a database are one sequence, which one writer keeps in order; set it to 1",
         ),
+        (
+            spec.target.object_storage.is_some() && spec.batch.writers > 1,
+            "spec.batch.writers: one writer gathers the objects of all queues, within target.objectStorage.bufferSize; set it to 1, \
+             or raise replicas",
+        ),
     ];
     let wrong = checks.into_iter().filter(|(wrong, _)| *wrong);
     wrong.map(|(_, message)| Problem::invalid_spec(message)).collect()

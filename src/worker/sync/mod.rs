@@ -178,6 +178,7 @@ impl Sync {
                 sink,
                 state: Arc::clone(&self.state),
                 skipped: Arc::clone(&self.skipped),
+                settlement: Settlement::default(),
             };
             let (stop_reading, token) = (reading.clone(), writing.clone());
             writers.push(tokio::spawn(async move {
@@ -199,17 +200,6 @@ impl Sync {
             lanes,
         };
         let token = reading.clone();
-        let writer = Writer {
-            dead_letters: DeadLetters::of(&self.config),
-            setting,
-            source,
-            sink,
-            state: Arc::clone(&self.state),
-            skipped: Arc::clone(&self.skipped),
-            settlement: Settlement::default(),
-        };
-        let (reading, writing) = (session.child_token(), session.clone());
-        let (stop_reading, token) = (reading.clone(), reading.clone());
         let read = tokio::spawn(async move { reader.run(&token).await });
         let aborts: Vec<_> = writers.iter().map(tokio::task::JoinHandle::abort_handle).collect();
         let overdue = async {

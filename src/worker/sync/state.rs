@@ -100,7 +100,9 @@ impl State {
         if let Some(passed) = inner.beats_passed.get_mut(writer) {
             *passed = at_millis.max(*passed);
         }
-        let Some(at_millis) = inner.beats_passed.iter().min().copied().filter(|now| Some(*now) > before) else { return };
+        let Some(at_millis) = inner.beats_passed.iter().min().copied().filter(|now| Some(*now) > before) else {
+            return;
+        };
         let delay_millis = elapsed_since(at_millis);
         self.metrics.beat_delay_millis.set(i64::try_from(delay_millis).unwrap_or(i64::MAX));
         inner.beats_under_way.retain(|under_way| *under_way > at_millis);

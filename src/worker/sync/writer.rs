@@ -1,4 +1,4 @@
-//! Writes batches, one after the other, and acknowledges each when the target has it. Several writers share the partitions of a
+//! Writes batches, one after the other, and acknowledges what the target has durably. Several writers share the partitions of a
 //! source between them.
 
 use std::sync::Arc;
@@ -80,12 +80,6 @@ impl Writer {
         let (began, gathered) = (Instant::now(), self.sink.gathered().records);
         let (stop, mut written) = self.write_records(&mut batch, token).await?;
         self.write_dead_letters(&batch, token).await?;
-        if let Some(at_millis) = batch.beat() {
-            self.state.beat_passed(self.number, at_millis);
-        }
-        if batch.count() == 0 {
-            return Ok(());
-        }
         let metrics = &self.state.metrics;
         if batch.count() > 0 {
             metrics.observe_write(began.elapsed());
@@ -108,7 +102,7 @@ impl Writer {
         let settled = self.settlement.settle(&self.sink);
         self.source.set_aside(&settled.aside);
         if let Some(at_millis) = settled.beat {
-            self.state.beat_passed(at_millis);
+            self.state.beat_passed(self.number, at_millis);
         }
         if !settled.durable.is_empty() {
             self.source.acknowledge(&settled.durable);
@@ -146,7 +140,7 @@ impl Writer {
         let durable = gathered.saturating_sub(self.sink.gathered().records);
         self.state.metrics.in_flight.dec_by(i64::try_from(durable).unwrap_or(0));
         self.count(written);
-        self.state.clear(Part::Target);
+        self.state.clear(Part::Target(self.number));
         self.settle(written);
     }
 
@@ -162,9 +156,8 @@ impl Writer {
             match self.sink.write(&batch.records).await {
                 Ok(written) => {
                     self.count(&written);
-                    self.state.clear(Part::Target(self.number));
                     all.add(&written);
-                    self.state.clear(Part::Target);
+                    self.state.clear(Part::Target(self.number));
                     break;
                 }
                 Err(WriteError::Invalid { index, reason, message, remedy }) if index < batch.records.len() => {
