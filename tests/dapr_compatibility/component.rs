@@ -13,8 +13,11 @@ use crate::worker_support::{App, Broker, send, unique};
 /// Components that run at the same time, of each direction.
 const AT_ONCE: usize = 4;
 
+/// Changed fields, and why the worker is to differ.
+type Row = (&'static [(&'static str, &'static str)], Option<&'static str>);
+
 /// Changes of the component of an output (without a value the field is left out), and why the worker is to differ.
-const OUTPUTS: &[(&[(&str, &str)], Option<&str>)] = &[
+const OUTPUTS: &[Row] = &[
     (&[], None),
     (&[("accessProto", "")], Some("without `accessProto` it is tcp")),
     (&[("accessProto", "tcp-cgo")], Some("the same client, with `consumerThreadNums` honoured")),
@@ -39,7 +42,7 @@ const OUTPUTS: &[(&[(&str, &str)], Option<&str>)] = &[
 ];
 
 /// The same of an input, and whether a message that waits is delivered.
-const INPUTS: &[(&[(&str, &str)], Option<&str>)] = &[
+const INPUTS: &[Row] = &[
     (&[], None),
     (&[("topics", "")], Some("refused before anything runs, with the field")),
     (&[("consumerGroup", "")], Some("refused before anything runs, with the field")),

@@ -69,12 +69,15 @@ pub struct Event {
     pub headers: HeaderMap,
 }
 
+/// The status of the first answer to a body.
+type FirstStatus = Arc<dyn Fn(&[u8]) -> u32 + Send + Sync>;
+
 /// An application that takes every event of the binding "rmq", but answers `status` to the first of each body.
 #[derive(Clone)]
 pub struct GrpcApp {
     pub address: SocketAddr,
     events: Arc<Mutex<Vec<Event>>>,
-    first_status: Arc<dyn Fn(&[u8]) -> u32 + Send + Sync>,
+    first_status: FirstStatus,
 }
 
 impl GrpcApp {
