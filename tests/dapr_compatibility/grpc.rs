@@ -45,7 +45,7 @@ fn rows() -> Vec<Row> {
             &[("rocketmq-topic", "bad topic!")],
             Some("refused before it is sent, with the remedy"),
         ),
-        ("rmq", "read", Bytes::new(), &[("timeout", "1s")], Some("documented by Dapr and not implemented there")),
+        ("rmq", "read", Bytes::new(), &[("timeout", "30s")], Some("documented by Dapr and not implemented there")),
         ("rmq", "list", data("x"), &[], None),
         ("rmq", "", data("x"), &[], None),
         ("nope", "create", data("x"), &[], None),
@@ -76,7 +76,14 @@ pub async fn observe(peer: &Peer, broker: &Broker) -> Vec<Case> {
         let mut observed = seen(&reply, &names);
         if let Some(data) = reply.data.filter(|_| reply.code == Code::Ok) {
             let response = InvokeBindingResponse::decode(data).unwrap();
-            observed.insert("data".to_owned(), String::from_utf8_lossy(&response.data).into_owned());
+            if !response.data.is_empty() {
+                let items: Vec<serde_json::Value> = serde_json::from_slice(&response.data).unwrap();
+                let keys = items
+                    .first()
+                    .and_then(|item| item.as_object())
+                    .map(|item| item.keys().cloned().collect::<Vec<_>>());
+                observed.insert("data".to_owned(), format!("a JSON list with {}", keys.unwrap_or_default().join(", ")));
+            }
             response.metadata.into_keys().for_each(|key| drop(observed.insert(key, "…".to_owned())));
         }
         cases.push(Case { what, observed, difference });

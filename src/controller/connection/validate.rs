@@ -96,7 +96,6 @@ pub fn validate(
             template,
             grace_seconds: GRACE_SECONDS,
             leave_seconds: 0,
-            volume: None,
         },
         cluster,
         usage: usage(spec.connection_type),

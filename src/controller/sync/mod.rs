@@ -2,7 +2,6 @@
 
 mod build;
 mod dereference;
-mod objects;
 mod reconcile;
 mod sides;
 mod source;

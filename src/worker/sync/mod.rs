@@ -14,7 +14,6 @@ pub mod cluster;
 pub mod dead_letter;
 pub mod metrics;
 mod reader;
-mod settlement;
 pub mod state;
 mod writer;
 
@@ -38,7 +37,6 @@ use crate::worker_config::{Identity, SyncConfig};
 use dead_letter::DeadLetters;
 use metrics::SyncMetrics;
 use reader::{ReadEnd, Reader, Skipped};
-use settlement::Settlement;
 use state::{Part, State};
 use writer::{WriteEnd, Writer};
 
@@ -178,7 +176,6 @@ impl Sync {
                 sink,
                 state: Arc::clone(&self.state),
                 skipped: Arc::clone(&self.skipped),
-                settlement: Settlement::default(),
             };
             let (stop_reading, token) = (reading.clone(), writing.clone());
             writers.push(tokio::spawn(async move {
