@@ -76,14 +76,10 @@ pub async fn observe(peer: &Peer, broker: &Broker) -> Vec<Case> {
         let mut observed = seen(&reply, &names);
         if let Some(data) = reply.data.filter(|_| reply.code == Code::Ok) {
             let response = InvokeBindingResponse::decode(data).unwrap();
-            if !response.data.is_empty() {
-                let items: Vec<serde_json::Value> = serde_json::from_slice(&response.data).unwrap();
-                let keys = items
-                    .first()
-                    .and_then(|item| item.as_object())
-                    .map(|item| item.keys().cloned().collect::<Vec<_>>());
-                observed.insert("data".to_owned(), format!("a JSON list with {}", keys.unwrap_or_default().join(", ")));
-            }
+            let items: Vec<serde_json::Value> = serde_json::from_slice(&response.data).unwrap_or_default();
+            let keys = items.first().and_then(|item| item.as_object());
+            let keys = keys.map(|item| item.keys().cloned().collect::<Vec<_>>().join(", "));
+            observed.insert("data".to_owned(), keys.map(|keys| format!("a JSON list with {keys}")).unwrap_or_default());
             response.metadata.into_keys().for_each(|key| drop(observed.insert(key, "…".to_owned())));
         }
         cases.push(Case { what, observed, difference });
