@@ -122,13 +122,14 @@ impl Batch {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use bytes::Bytes;
 
     use super::super::super::record::{MessageParts, Operation, Payload};
     use super::*;
 
-    fn record(partition: &str, offset: u64) -> Record {
+    /// A record at this place.
+    pub fn record(partition: &str, offset: u64) -> Record {
         Record {
             position: Position { partition: partition.into(), offset, index: 0 },
             entity: "t".into(),

@@ -254,30 +254,14 @@ enum Next {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
-    use super::super::super::record::{MessageParts, Operation, Payload, Position};
+    use super::super::batch::tests::record;
     use super::*;
-
-    fn record(partition: &str) -> Record {
-        Record {
-            position: Position { partition: partition.into(), offset: 0, index: 0 },
-            entity: "t".into(),
-            operation: Operation::Insert,
-            payload: Payload::Raw(Bytes::from_static(b"x")),
-            before: None,
-            key_fields: Arc::from([]),
-            message: MessageParts::default(),
-            at_millis: 5,
-            original: None,
-            is_changed: false,
-        }
-    }
 
     #[test]
     fn a_partition_stays_with_its_writer_and_partitions_are_spread() {
         let mut gathering = Gathering::new(3);
-        let mut writers = |partitions: [&str; 6]| partitions.map(|partition| gathering.writer_of(&record(partition)));
+        let mut writers =
+            |partitions: [&str; 6]| partitions.map(|partition| gathering.writer_of(&record(partition, 0)));
         assert_eq!(writers(["a", "b", "c", "d", "a", "b"]), [0, 1, 2, 0, 0, 1]);
         assert_eq!(writers(["d", "c", "b", "a", "e", "e"]), [0, 2, 1, 0, 1, 1]);
     }
