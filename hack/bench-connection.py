@@ -1,4 +1,4 @@
-"""The steps of bench-connection.sh and its tables, as a section of docs/benchmarks.md."""
+"""The steps of bench-connection.sh and its tables, as sections of docs/benchmarks.md."""
 
 import collections
 import json
@@ -15,7 +15,6 @@ import urllib.request
 
 import measure
 
-BEGIN, END = "<!-- bench-connection: begin -->", "<!-- bench-connection: end -->"
 TOPICS, CONNECTIONS, QUIET = (int(os.environ[name]) for name in ("TOPICS", "CONNECTIONS", "QUIET"))
 RESULTS, NAME = pathlib.Path(os.environ["RESULTS"]), "bench-connection"
 QUEUES, MESSAGES, INTERVAL = 4, 3, 60
@@ -217,9 +216,19 @@ def listed(kind):
     return json.loads(measure.kubectl("-n", NAME, "get", kind, "-o", "json"))["items"]
 
 
+def is_tested(item):
+    return any(c["type"] == "Tested" and c["status"] == "True" for c in item.get("status", {}).get("conditions", []))
+
+
 def tested():
-    is_so = lambda item: any(c["type"] == "Tested" and c["status"] == "True" for c in item.get("status", {}).get("conditions", []))
-    return sum(map(is_so, listed(KINDS)))
+    return sum(map(is_tested, listed(KINDS)))
+
+
+def untested():
+    """How many connections are tested, and what one says that is not."""
+    others = [item for item in listed(KINDS) if not is_tested(item)]
+    example = others[0].get("status") if others else None
+    return f"{CONNECTIONS - len(others)} of {CONNECTIONS} are tested; one that is not: {json.dumps(example, indent=1)}"
 
 
 def tests_a_second(seconds):
@@ -250,7 +259,7 @@ def many_connections():
         measure.kubectl("-n", NAME, "apply", "--server-side", "-f", "-", text=pods(False))
         placed = time.monotonic()
         measure.kubectl("-n", NAME, "replace", "--subresource=status", "-f", "-", text=pods(True))
-        measure.wait_until("all connections tested", 600, lambda: tested() >= CONNECTIONS, operator, log)
+        measure.wait_until("all connections tested", 600, lambda: tested() >= CONNECTIONS, operator, log, untested)
         converged = time.monotonic() - placed
         used, burst = measure.cpu(operator.pid), measure.most_a_second(measure.audited(NAME, since))
         time.sleep(INTERVAL)
@@ -285,13 +294,14 @@ def many_connections():
 """
 
 
-def run(document):
-    first, second = many_topics(), many_connections()
-    measure.write_section(document, BEGIN, END, f"""{BEGIN}
-Written by `make bench-connection`: RocketMQ {os.environ["VERSION"]} on this machine. {measure.machine()}.
+PARTS = {"topics": many_topics, "connections": many_connections}
 
-{first}
-{second}{END}""")
+
+def run(document):
+    for part in os.environ["PARTS"].split():
+        begin, end = (f"<!-- bench-connection {part}: {edge} -->" for edge in ("begin", "end"))
+        written = f"Written by `make bench-connection`: RocketMQ {os.environ['VERSION']} on this machine. {measure.machine()}."
+        measure.write_section(document, begin, end, f"{begin}\n{PARTS[part]()}\n{written}\n{end}")
 
 
 {"topics": topics, "messages": messages, "run": run}[sys.argv[1]](*sys.argv[2:])

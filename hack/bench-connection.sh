@@ -6,6 +6,7 @@
 # tests/cluster. Environment:
 #   TOPICS=10000      topics of the cluster, each with messages
 #   CONNECTIONS=500   connections of one operator, each with a worker process (about 15 MiB)
+#   PARTS="topics connections"   what is measured
 #   QUIET=120         seconds that are looked at when all are settled
 #   VERSION=5.4.0     RocketMQ of the broker
 #   BINARY=FILE       a release build of rocketmq-connector instead of building it
@@ -17,7 +18,7 @@ ROCKETMQ_SCRIPTS=$CLUSTER_SCRIPTS/rocketmq BROKERS=$RUN
 . "$CLUSTER_SCRIPTS/kubernetes/settings.sh"
 . "$REPOSITORY/hack/operator-account.sh"
 cd "$REPOSITORY"
-export TOPICS=${TOPICS:-10000} CONNECTIONS=${CONNECTIONS:-500} QUIET=${QUIET:-120} VERSION=${VERSION:-5.4.0} WRITE=${WRITE:-1} AUDIT_LOG
+export TOPICS=${TOPICS:-10000} CONNECTIONS=${CONNECTIONS:-500} QUIET=${QUIET:-120} PARTS=${PARTS:-topics connections} VERSION=${VERSION:-5.4.0} WRITE=${WRITE:-1} AUDIT_LOG
 INSTANCE=bench-connection BASE_PORT=27600
 export NAME_SERVER=127.0.0.1:$BASE_PORT BROKER=127.0.0.1:$((BASE_PORT + 11))
 export RESULTS=$CACHE/bench-connection

@@ -51,6 +51,7 @@ def configuration(name_server, source, target, port, folder):
             "batch": {"maxRecords": 500, "maxBytes": 1 << 20, "maxWaitMillis": 100},
             "write": {"insert": "Update", "update": "Insert", "delete": "Ignore"},
             "errors": {"retryIntervalMillis": 60000, "onInvalid": "stop"},
+            "writers": int(os.environ["WRITERS"]),
         }},
     }, mode
 
@@ -107,7 +108,7 @@ def table(lines_path, document):
     groups, loads = {}, []
     with open(lines_path) as file:
         for line in map(json.loads, file):
-            result = line["result"]
+            result = {**line["result"], "broker_seconds": line["broker_ticks"] / os.sysconf("SC_CLK_TCK")}
             loads.append(line["load"])
             groups.setdefault((line.get("what", "topic"), result["client"], result["mode"]), []).append(result)
     machine = f"({os.cpu_count()} cores for {{}} and pipeline together)"
@@ -138,14 +139,14 @@ def table(lines_path, document):
 def rows(groups, names):
     median = {key: statistics.median(run["msgs_per_s"] for run in groups[key]) for key in names if key in groups}
     ours = next(iter(names))
-    lines = ["| pipeline | messages/s (least–most) | this sync is | CPU s a million | RSS MiB |", "|---|---|---|---|---|"]
+    lines = ["| pipeline | messages/s (least–most) | this sync is | CPU s a million | broker's CPU s a million | RSS MiB |", "|---|---|---|---|---|---|"]
     for key in median:
         runs = groups[key]
         speeds = sorted(run["msgs_per_s"] for run in runs)
-        cpu = statistics.median(run["cpu_seconds"] / run["messages"] * 1e6 for run in runs)
+        cpu, broker = (statistics.median(run[name] / run["messages"] * 1e6 for run in runs) for name in ("cpu_seconds", "broker_seconds"))
         memory = statistics.median(run.get("rss_mib") or run.get("rss_kib", 0) / 1024 for run in runs)
         ratio = "" if key == ours else f"{median[ours] / median[key]:.2f}×"
-        lines.append(f"| {names[key]} | {median[key]:,.0f} ({speeds[0]:,.0f}–{speeds[-1]:,.0f}) | {ratio} | {cpu:.1f} | {memory:.0f} |")
+        lines.append(f"| {names[key]} | {median[key]:,.0f} ({speeds[0]:,.0f}–{speeds[-1]:,.0f}) | {ratio} | {cpu:.1f} | {broker:.1f} | {memory:.0f} |")
     return lines
 
 

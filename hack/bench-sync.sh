@@ -7,12 +7,14 @@
 #   ROUNDS=3            rounds; the figures are medians
 #   MESSAGES=1000000    to a table, a fifth of it
 #   VERSION=5.4.0       RocketMQ of the broker
+#   WRITERS=1           writers of a sync (batch.writers)
 #   WORKER=FILE         a compiled rocketmq-connector instead of building it in release
 #   WRITE=0             print the table only
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/rocketmq/settings.sh"
 WHAT=" ${*:-topic table} "
 cd "$REPOSITORY"
+export WRITERS=${WRITERS:-1}
 ROUNDS=${ROUNDS:-3} MESSAGES=${MESSAGES:-1000000} VERSION=${VERSION:-5.4.0} QUEUES=8
 INSTANCE=bench-sync-$VERSION BASE_PORT=28700
 NAME_SERVER=127.0.0.1:$BASE_PORT POSTGRES_PORT=28790
@@ -35,20 +37,29 @@ topic() { # NAME
   "$CLUSTER_SCRIPTS/rocketmq/mqadmin.sh" "$INSTANCE" updateTopic -c DefaultCluster -t "$1" -r "$QUEUES" -w "$QUEUES" > /dev/null
 }
 
-record() { # LINE
-  printf '{"round": %d, "load": %s, "what": "%s", "result": %s}\n' "$round" "$(cut -d ' ' -f 1 /proc/loadavg)" "$what" "$1" >> "$RESULTS/lines.json"
+# Runs a command that prints its result as one JSON line, and records it with the CPU that the broker used meanwhile.
+record() { # COMMAND...
+  local before result
+  before=$(broker_cpu)
+  result=$("$@")
+  printf '{"round": %d, "load": %s, "what": "%s", "broker_ticks": %d, "result": %s}\n' "$round" "$(cut -d ' ' -f 1 /proc/loadavg)" "$what" \
+    "$(($(broker_cpu) - before))" "$result" >> "$RESULTS/lines.json"
+}
+
+broker_cpu() { # in ticks of the clock
+  sed 's/.*) //' "/proc/$BROKER_PID/stat" | awk '{print $12 + $13}'
 }
 
 ours() { # TARGET
-  record "$(python3 hack/bench-sync.py run "$WORKER" "$NAME_SERVER" bench-source "$1" "$MESSAGES")"
+  record python3 hack/bench-sync.py run "$WORKER" "$NAME_SERVER" bench-source "$1" "$MESSAGES"
 }
 
 java_pipeline() { # MODE TARGET
-  record "$(tests/java/run.sh Pipeline "$1" "namesrv=$NAME_SERVER" topic=bench-source "to=$NAME_SERVER" "target=$2" "messages=$MESSAGES")"
+  record tests/java/run.sh Pipeline "$1" "namesrv=$NAME_SERVER" topic=bench-source "to=$NAME_SERVER" "target=$2" "messages=$MESSAGES"
 }
 
 bare_producer() {
-  record "$(tests/java/run.sh Bench batch "namesrv=$NAME_SERVER" topic=bench-bare "messages=$BATCH_MESSAGES" inflight="$QUEUES" batch=256)"
+  record tests/java/run.sh Bench batch "namesrv=$NAME_SERVER" topic=bench-bare "messages=$BATCH_MESSAGES" inflight="$QUEUES" batch=256
 }
 
 mkdir -p "$RESULTS"
@@ -64,6 +75,7 @@ trap 'exit 143' TERM
 "$CLUSTER_SCRIPTS/rocketmq/install.sh" "$VERSION"
 # the JVM's own choice of compilers: the broker should not be the slowest part
 INSTANCE=$INSTANCE PROXY=none HEAP=1g JAVA_OPTIONS='' "$CLUSTER_SCRIPTS/rocketmq/up.sh" "$VERSION" plain "$BASE_PORT"
+BROKER_PID=$(cat "$RUN/$INSTANCE/broker-a-0/pid")
 
 bench_topic() {
   what=topic
@@ -112,9 +124,9 @@ bench_table() {
       sql "TRUNCATE bench"
       PGPASSWORD=$ADMIN_PASSWORD psql -q -h 127.0.0.1 -p "$POSTGRES_PORT" -U "$ADMIN_USER" "$DATABASE" -c CHECKPOINT
       case $run in
-        ours) record "$(python3 hack/bench-sync.py run "$WORKER" "$NAME_SERVER" bench-rows "postgres:$POSTGRES_PORT:bench" "$messages")" ;;
-        *) record "$(EXTRA_JARS=$driver tests/java/run.sh JdbcPipeline "$run" "namesrv=$NAME_SERVER" topic=bench-rows "messages=$messages" \
-          "url=$url" "user=$APP_USER" "password=$APP_PASSWORD" table=bench)" ;;
+        ours) record python3 hack/bench-sync.py run "$WORKER" "$NAME_SERVER" bench-rows "postgres:$POSTGRES_PORT:bench" "$messages" ;;
+        *) EXTRA_JARS=$driver record tests/java/run.sh JdbcPipeline "$run" "namesrv=$NAME_SERVER" topic=bench-rows "messages=$messages" \
+          "url=$url" "user=$APP_USER" "password=$APP_PASSWORD" table=bench ;;
       esac
     done
   done

@@ -96,7 +96,9 @@ impl App {
         say("");
         say("Try next, while this runs:");
         say(&format!("  curl -i {url} -d '{{\"operation\": \"create\", \"data\": \"mine\"}}'"));
-        say("  rocketmq-connector dev -f config/samples --check     # checks manifests as the API server would");
+        // `make demo` leaves the program where no PATH leads.
+        let program = std::env::args().next().unwrap_or_else(|| "rocketmq-connector".to_owned());
+        say(&format!("  {program} dev -f config/samples --check     # checks manifests as the API server would"));
         say("Ctrl-C drains and ends.");
         Ok(())
     }
