@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::worker::connection::{models, test};
+use crate::worker::connection::{clock::Clocks, models, test};
 use crate::worker_config::connection::Usage;
 use crate::worker_config::models::Model;
 use crate::worker_config::report::ConnectionReport;
@@ -150,7 +150,7 @@ pub async fn test_connection(
 ) -> Result<ConnectionReport> {
     let folder = PrivateFolder::create()?;
     let (config, identity) = one_connection(files, name, name_servers, &folder)?;
-    Ok(test::run(&config, &identity).await)
+    Ok(test::run(&config, &identity, &mut Clocks::asked_at_once()).await)
 }
 
 /// Loads, once, the models of the connection or binding that the manifests hold; `progress` is told topics looked at, and

@@ -58,16 +58,8 @@ impl Admin {
         Ok(ClusterInfo { brokers: table.iter().filter_map(|(_, broker)| BrokerInfo::from_loose(broker)).collect() })
     }
 
-    /// The version that a broker reports, for instance `V5_4_0`.
-    ///
-    /// # Errors
-    /// The broker cannot be reached or refuses.
-    pub async fn broker_version(&self, address: &str) -> Result<String> {
-        let table = self.broker_runtime(address).await?;
-        Ok(table.get("brokerVersionDesc").cloned().unwrap_or_default())
-    }
-
-    /// A broker's runtime figures by name.
+    /// A broker's runtime figures by name. A broker of 5.x walks through its whole timer wheel for the answer, which holds two
+    /// slots for each second of a week: ask seldom.
     ///
     /// # Errors
     /// The broker cannot be reached or refuses.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rocketmq_connector::rocketmq::admin::version_name;
 use rocketmq_connector::rocketmq::{Message, Subscription};
 
 use super::harness::{Case, Context, Outcome, body, case, ensure, eventually, receive, send_numbered};
@@ -24,9 +25,13 @@ async fn cluster(context: Context) -> Outcome {
     let brokers = admin.cluster().await?.brokers;
     ensure!(brokers.len() == 1 && brokers[0].name == "broker-a", "{brokers:?}");
     let address = brokers[0].addresses.get(&0).ok_or("no master")?;
-    let version = admin.broker_version(address).await?;
+    let answer = admin.introduce(address).await?;
+    let runtime = admin.broker_runtime(address).await?;
     let expected = if context.instance.is_v4() { "V4_9_7" } else { "V5_4_0" };
-    ensure!(version == expected, "version {version}");
+    let version = version_name(answer.version_ordinal);
+    ensure!(version.as_deref() == Some(expected), "version {version:?}");
+    ensure!(runtime.get("brokerVersionDesc").map(String::as_str) == Some(expected), "{runtime:?}");
+    ensure!(answer.settings?.contains_key("maxMessageSize"), "no maxMessageSize");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod servers;
 mod test_items;
 
 use rocketmq_connector::worker::Worker;
+use rocketmq_connector::worker::connection::clock::Clocks;
 use rocketmq_connector::worker::connection::test;
 use rocketmq_connector::worker_config::connection::{ClusterConfig, Usage};
 use rocketmq_connector::worker_config::report::{ConnectionReport, TestItem, TestResult};
@@ -46,7 +47,7 @@ fn with_user(broker: &Broker, folder: &tempfile::TempDir, access_key: &str, secr
 }
 
 async fn report_of(config: &ConnectionConfig) -> ConnectionReport {
-    test::run(config, &identity()).await
+    test::run(config, &identity(), &mut Clocks::asked_at_once()).await
 }
 
 fn item<'a>(report: &'a ConnectionReport, name: &str) -> &'a TestItem {

@@ -20,17 +20,16 @@ pub const TOOLS_GROUP: &str = "TOOLS_CONSUMER";
 const FLAG_SUBSCRIPTION: i32 = 4;
 /// The broker may hold the request until there is a message (`PullSysFlag`).
 const FLAG_SUSPEND: i32 = 2;
-/// Ordinals of 4.9.0 and 5.0.0 in `MQVersion`: two for each version, ten versions for each minor version from then on.
-const V4_9_0: i16 = 393;
-const V5_0_0: i16 = 413;
+/// Ordinal of 4.0.0 in `MQVersion`: two for each version, ten versions for each minor version from then on.
+const V4_0_0: i16 = 213;
 
 /// What a broker tells about itself, whether or not it takes the credentials.
 #[derive(Debug, Clone)]
 pub struct BrokerAnswer {
     /// Ordinal of its version in `MQVersion`; it is part of every answer.
     pub version_ordinal: i16,
-    /// Runtime figures by name, or the refusal.
-    pub runtime: Result<BTreeMap<String, String>>,
+    /// Its settings by name, or the refusal.
+    pub settings: Result<BTreeMap<String, String>>,
 }
 
 /// Messages read by offset.
@@ -44,36 +43,29 @@ pub struct Peek {
     pub max_offset: i64,
 }
 
-/// The version with this ordinal in `MQVersion`, for instance `V5_4_0`; none before 4.9.
+/// The version with this ordinal in `MQVersion`, for instance `V5_4_0`; none before 4.0.
 #[must_use]
 pub fn version_name(ordinal: i16) -> Option<String> {
-    match ordinal {
-        V5_0_0.. => {
-            let step = (ordinal - V5_0_0) / 2;
-            Some(format!("V5_{}_{}", step / 10, step % 10))
-        }
-        V4_9_0.. => Some(format!("V4_9_{}", (ordinal - V4_9_0) / 2)),
-        _ => None,
-    }
+    let step = ordinal.checked_sub(V4_0_0).filter(|step| *step >= 0)? / 2;
+    Some(format!("V{}_{}_{}", 4 + step / 100, step / 10 % 10, step % 10))
 }
 
 impl Admin {
-    /// Asks a broker about itself with a signed request.
+    /// Asks a broker about itself with a signed request. The question is a cheap one, other than
+    /// [`broker_runtime`](Self::broker_runtime).
     ///
     /// # Errors
     /// It cannot be reached; that it refuses is part of the answer.
     pub async fn introduce(&self, address: &str) -> Result<BrokerAnswer> {
-        let request = Command::request(request::GET_BROKER_RUNTIME_INFO);
+        let request = Command::request(request::GET_BROKER_CONFIG);
         let answer = self.client.0.exchange(address, request, self.client.0.config.request_timeout).await?;
         let version_ordinal = answer.version;
-        let read = |answer: Command| {
-            let body = parse(&answer, "runtime figures")?;
-            let table = body.get("table").map(Loose::entries).unwrap_or_default();
-            let texts = table.iter().filter_map(|(name, value)| Some((name.as_str()?, value.as_str()?)));
-            Ok(texts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-        };
-        let runtime = super::super::client::check(answer, address, "runtime figures").and_then(read);
-        Ok(BrokerAnswer { version_ordinal, runtime })
+        let settings = super::super::client::check(answer, address, "the broker's settings").map(|answer| {
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            let pairs = text.lines().filter_map(|line| line.split_once('='));
+            pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
+        });
+        Ok(BrokerAnswer { version_ordinal, settings })
     }
 
     /// A broker's settings by name. With access control, this takes an administrator.
@@ -81,11 +73,7 @@ impl Admin {
     /// # Errors
     /// The broker cannot be reached or refuses.
     pub async fn broker_settings(&self, address: &str) -> Result<BTreeMap<String, String>> {
-        let request = Command::request(request::GET_BROKER_CONFIG);
-        let answer = self.client.0.call(address, request, "the broker's settings").await?;
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        let pairs = text.lines().filter_map(|line| line.split_once('='));
-        Ok(pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect())
+        self.introduce(address).await?.settings
     }
 
     /// The readable and the writable queues of a topic, with its namespace, asked for now.
@@ -241,7 +229,9 @@ mod tests {
     #[test]
     fn versions_are_told_by_their_ordinal() {
         let table = [
-            (373, None),
+            (212, None),
+            (317, Some("V4_5_2")),
+            (373, Some("V4_8_0")),
             (393, Some("V4_9_0")),
             (407, Some("V4_9_7")),
             (413, Some("V5_0_0")),

@@ -2,6 +2,7 @@
 //! loads topics as models; and sends heartbeats while something uses the connection.
 
 pub mod broker;
+pub mod clock;
 pub mod cluster;
 pub mod group;
 pub mod heartbeat;
@@ -11,6 +12,7 @@ pub mod topics;
 
 use std::time::{Duration, Instant};
 
+use clock::Clocks;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{reported, rocketmq_report};
@@ -64,11 +66,11 @@ impl Connection {
     async fn keep_testing(&self, token: CancellationToken) {
         let reporter = &self.context.reporter;
         let mut instructions = reporter.instructions();
+        let mut clocks = Clocks::asked_later();
         loop {
             let asked = instructions.borrow_and_update().test.clone();
-            let Some(report) = token.run_until_cancelled(test::run(&self.config, &self.context.identity)).await else {
-                break;
-            };
+            let testing = test::run(&self.config, &self.context.identity, &mut clocks);
+            let Some(report) = token.run_until_cancelled(testing).await else { break };
             let trouble = first_failure(&report);
             match &trouble {
                 Some(trouble) => self.context.gate.wait(trouble.message.clone()),
@@ -124,7 +126,7 @@ pub async fn probe(client: &Client) -> Result<(), ReportedError> {
         let remedy = "start a broker, and check the name servers that it registers at (namesrvAddr)";
         return Err(reported("NoBroker", "the name server knows no broker", remedy));
     };
-    match admin.broker_version(address).await {
+    match admin.introduce(address).await.and_then(|answer| answer.settings) {
         Ok(_) => Ok(()),
         // The broker knows the user: only this question is not for everybody.
         Err(error) if is_authorization(&error) => Ok(()),

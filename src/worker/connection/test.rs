@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::config;
 use super::super::error::{Error, Result};
+use super::clock::Clocks;
 use super::{broker, cluster, group, topics};
 use crate::rocketmq::admin::ClusterInfo;
 use crate::rocketmq::{Admin, Client};
@@ -82,8 +83,8 @@ impl Run {
     }
 }
 
-/// Tests the cluster of `config` once. It always comes to an end: each attempt has a time limit.
-pub async fn run(config: &ConnectionConfig, identity: &Identity) -> ConnectionReport {
+/// Tests the cluster of `config` once; `clocks` are looked at when they are due. It always comes to an end: each attempt has a time limit.
+pub async fn run(config: &ConnectionConfig, identity: &Identity, clocks: &mut Clocks) -> ConnectionReport {
     let mut run = Run::default();
     let addresses = cluster::addresses(&config.cluster);
     run.step("NameServerAddress", async { cluster::check_addresses(&config.cluster) }).await;
@@ -93,7 +94,7 @@ pub async fn run(config: &ConnectionConfig, identity: &Identity) -> ConnectionRe
     let client = build_client(config, identity);
     run.step("CredentialsReadable", async { check_client(config, client.as_ref().err()) }).await;
     if let Ok(client) = client {
-        test_cluster(&mut run, config, &client.admin()).await;
+        test_cluster(&mut run, config, &client.admin(), clocks).await;
         client.shutdown().await;
     }
     run.report.tested_at_millis = Some(jiff::Timestamp::now().as_millisecond());
@@ -113,7 +114,7 @@ fn check_client(config: &ConnectionConfig, error: Option<&Error>) -> Outcome {
     }
 }
 
-async fn test_cluster(run: &mut Run, config: &ConnectionConfig, admin: &Admin) {
+async fn test_cluster(run: &mut Run, config: &ConnectionConfig, admin: &Admin, clocks: &mut Clocks) {
     run.step("NameServerTls", cluster::shake_hands_with_name_servers(admin, &config.cluster)).await;
     let mut info = ClusterInfo::default();
     run.step("ClusterKnown", async {
@@ -135,7 +136,7 @@ async fn test_cluster(run: &mut Run, config: &ConnectionConfig, admin: &Admin) {
     .await;
     test_use(run, config, admin, &info).await;
     run.item("ServerVersion", async { broker::check_version(&facts) }).await;
-    run.item("ClockDifference", async { broker::check_clocks(&facts) }).await;
+    run.item("ClockDifference", clocks.check(admin, &info)).await;
     run.item("MessageSizeLimit", async { broker::check_message_size(&facts) }).await;
     run.report.server_version = facts.version();
 }

@@ -31,7 +31,7 @@ use heartbeat::Beats;
 
 /// How long acknowledgements may take when the source is closed.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Batches that may be open: one gathers, one waits, one is being written, and one is being pulled.
+/// Batches of one writer whose bytes may be open.
 const OPEN_BATCHES: usize = 4;
 /// Fewest messages and bytes that may be open.
 const OPEN_MESSAGES: usize = 2048;
@@ -236,10 +236,11 @@ fn consumer_config(
     subscriptions: Vec<Subscription>,
 ) -> ConsumerConfig {
     let batch = &setting.config.batch;
-    let in_batch = |bound: u64| usize::try_from(bound).unwrap_or(usize::MAX).saturating_mul(OPEN_BATCHES);
+    let times = |bound: u64, batches: usize| usize::try_from(bound).unwrap_or(usize::MAX).saturating_mul(batches);
     let mut consumer = ConsumerConfig::new(&config.group, subscriptions);
-    consumer.max_in_flight_messages = in_batch(u64::from(batch.max_records)).max(OPEN_MESSAGES);
-    consumer.max_in_flight_bytes = in_batch(batch.max_bytes).max(OPEN_BYTES);
+    consumer.max_in_flight_messages = times(batch.max_records.into(), setting.open_batches()).max(OPEN_MESSAGES);
+    // Batches that are full of bytes wait for each other: memory is what is dear.
+    consumer.max_in_flight_bytes = times(batch.max_bytes, OPEN_BATCHES * setting.config.writers.max(1)).max(OPEN_BYTES);
     consumer.pull_batch_size = 128;
     consumer.start_from = match &config.start_from {
         SyncStart::First => StartFrom::First,
