@@ -57,6 +57,10 @@ bench: ## Run every benchmark; writes docs/benchmarks.md
 bench-binding: ## Compare the binding worker with Dapr's sidecar on one broker (builds daprd once)
 	hack/bench-binding.sh
 
+.PHONY: bench-source
+bench-source: ## Compare change capture from PostgreSQL with Debezium Server and pg_recvlogical
+	hack/bench-source.sh
+
 .PHONY: bench-connection
 bench-connection: ## Measure connections: 10,000 topics of one worker, 500 connections of one operator
 	hack/bench-connection.sh
