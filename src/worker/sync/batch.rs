@@ -63,18 +63,6 @@ impl Batch {
         self.dead.push((record, why));
     }
 
-    /// Takes in the batch that follows it.
-    pub fn absorb(&mut self, next: Self) {
-        self.records.extend(next.records);
-        self.dead.extend(next.dead);
-        self.ends.extend(next.ends);
-        self.count += next.count;
-        self.bytes += next.bytes;
-        self.began = self.began.or(next.began);
-        self.newest_millis = self.newest_millis.max(next.newest_millis);
-        self.oldest_beat_millis = self.oldest_beat_millis.or(next.oldest_beat_millis);
-    }
-
     /// Whether nothing was read for it, no heartbeat either.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -204,26 +192,5 @@ pub mod tests {
         assert!(batch(&[("a", 1), ("a", 2)]).is_full(&bounds));
         assert!(batch(&[("a", 1)]).is_full(&BatchConfig { max_bytes: 10, ..bounds }));
         assert_eq!(Batch::default().deadline(&BatchConfig { max_records: 1, max_bytes: 1, max_wait_millis: 1 }), None);
-    }
-
-    #[test]
-    fn a_batch_that_follows_is_taken_in() {
-        let of = |records: &[(&str, u64)]| {
-            let mut batch = Batch::default();
-            for (partition, offset) in records {
-                let record = record(partition, *offset);
-                batch.note(&record);
-                batch.push(record);
-            }
-            batch
-        };
-        let (mut batch, mut next) = (of(&[("a", 1), ("b", 5)]), of(&[("a", 2)]));
-        next.note_beat(7);
-        batch.absorb(next);
-        let offsets: Vec<u64> = batch.records.iter().map(|record| record.position.offset).collect();
-        assert_eq!((offsets, batch.count(), batch.beat()), (vec![1, 5, 2], 3, Some(7)));
-        let mut ends: Vec<_> = batch.ends().into_iter().map(|end| (end.partition.to_string(), end.offset)).collect();
-        ends.sort();
-        assert_eq!(ends, [("a".to_owned(), 2), ("b".to_owned(), 5)]);
     }
 }

@@ -1,11 +1,11 @@
 //! Role sync: a data pipeline.
 //!
 //! ```text
-//! source ─▸ decode ─▸ transforms ─┬▸ batch ─▸ channel ─▸ sink ─▸ dead letters ─▸ acknowledgement to the source
-//!                                 └▸ …                   (one a writer)
+//! source ─▸ decode ─▸ transforms ─┬▸ batch ─▸ channel of one ─▸ sink ─▸ dead letters ─▸ acknowledgement to the source
+//!                                 └▸ …                          (one a writer)
 //! ```
-//! Of each writer a batch gathers, one waits and one is being written (four and four where a target takes many at once):
-//! nothing else is held here, and a target that is slow or gone stops the reading. A batch is acknowledged when the target has all of it durably. All records of a partition go to one
+//! Of each writer a batch gathers, one waits and one is being written: nothing else is held here, and a target that is slow or
+//! gone stops the reading. A batch is acknowledged when the target has all of it durably. All records of a partition go to one
 //! writer, which writes its batches one after the other, so what is acknowledged of a partition is contiguous, and its records
 //! stay in order. A crash at any point repeats records and loses none.
 
@@ -33,7 +33,6 @@ use super::source::{AnySource, Source};
 use super::transform::Steps;
 use super::verify;
 use crate::worker_config::report::{ReportedError, WorkerState};
-use crate::worker_config::sync::TargetConfig;
 use crate::worker_config::{Identity, SyncConfig};
 use dead_letter::DeadLetters;
 use metrics::SyncMetrics;
@@ -59,26 +58,6 @@ pub struct Setting {
     pub session: CancellationToken,
     /// Whether there was nothing to read when this process looked for it: what comes then is read from its beginning.
     pub has_waited: Arc<AtomicBool>,
-}
-
-impl Setting {
-    /// Batches that may wait for a writer, which then writes them as one.
-    #[must_use]
-    pub fn waiting_batches(&self) -> usize {
-        match self.config.target {
-            // Requests to a queue come one after the other: the larger they are, the less each message costs the broker.
-            TargetConfig::RocketMq(_) => 4,
-            // Their limits are those of one transaction, one request or one file.
-            _ => 1,
-        }
-    }
-
-    /// Batches whose records may be read and not acknowledged: of each writer one gathers, some wait, as many are being
-    /// written, and one is being read ahead.
-    #[must_use]
-    pub fn open_batches(&self) -> usize {
-        self.config.writers.max(1) * (2 * self.waiting_batches() + 2)
-    }
 }
 
 /// A pipeline that is ready to run.
@@ -187,7 +166,7 @@ impl Sync {
         let (reading, writing) = (session.child_token(), session.child_token());
         let (mut lanes, mut writers) = (Vec::new(), Vec::new());
         for (number, sink) in sinks.into_iter().enumerate() {
-            let (batches, receiver) = mpsc::channel(setting.waiting_batches());
+            let (batches, receiver) = mpsc::channel(1);
             lanes.push(batches);
             let writer = Writer {
                 number,

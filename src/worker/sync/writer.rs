@@ -47,13 +47,7 @@ impl Writer {
     /// Writes all batches. After `token` is cancelled a batch is not tried again: it comes again after the next start.
     pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>, token: &CancellationToken) -> WriteEnd {
         let mut end = WriteEnd::Drained;
-        let most = self.setting.waiting_batches();
-        while let Some(mut batch) = batches.recv().await {
-            // What came while the batch before was written.
-            for _ in 1..most {
-                let Ok(next) = batches.try_recv() else { break };
-                batch.absorb(next);
-            }
+        while let Some(batch) = batches.recv().await {
             if let Err(stop) = self.write(batch, token).await {
                 end = stop;
                 break;

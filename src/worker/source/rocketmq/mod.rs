@@ -31,7 +31,7 @@ use heartbeat::Beats;
 
 /// How long acknowledgements may take when the source is closed.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Batches of one writer whose bytes may be open.
+/// Batches of one writer that may be open: one gathers, one waits, one is being written, and one is being pulled.
 const OPEN_BATCHES: usize = 4;
 /// Fewest messages and bytes that may be open.
 const OPEN_MESSAGES: usize = 2048;
@@ -236,11 +236,11 @@ fn consumer_config(
     subscriptions: Vec<Subscription>,
 ) -> ConsumerConfig {
     let batch = &setting.config.batch;
-    let times = |bound: u64, batches: usize| usize::try_from(bound).unwrap_or(usize::MAX).saturating_mul(batches);
+    let batches = OPEN_BATCHES * setting.config.writers.max(1);
+    let in_batches = |bound: u64| usize::try_from(bound).unwrap_or(usize::MAX).saturating_mul(batches);
     let mut consumer = ConsumerConfig::new(&config.group, subscriptions);
-    consumer.max_in_flight_messages = times(batch.max_records.into(), setting.open_batches()).max(OPEN_MESSAGES);
-    // Batches that are full of bytes wait for each other: memory is what is dear.
-    consumer.max_in_flight_bytes = times(batch.max_bytes, OPEN_BATCHES * setting.config.writers.max(1)).max(OPEN_BYTES);
+    consumer.max_in_flight_messages = in_batches(batch.max_records.into()).max(OPEN_MESSAGES);
+    consumer.max_in_flight_bytes = in_batches(batch.max_bytes).max(OPEN_BYTES);
     consumer.pull_batch_size = 128;
     consumer.start_from = match &config.start_from {
         SyncStart::First => StartFrom::First,
