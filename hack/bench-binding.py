@@ -121,6 +121,23 @@ def ours(name, topic, direction, app_port=None, protocol="http"):
 START = {"daprd": daprd, "ours": ours}
 
 
+def profile(case, side, process):
+    """With PROFILE, where a worker spends its time, in the folder of results; perf ends with the process at the latest."""
+    if side != "ours" or not os.environ["PROFILE"]:
+        return lambda: None
+    data = RESULTS / f"perf-{case.replace(' ', '-').replace(',', '')}.data"
+    seconds = os.environ["SECONDS_EACH"]
+    recorder = subprocess.Popen(["perf", "record", "-q", "-F", "999", "-g", "-o", str(data), "-p", str(process.pid), "--", "sleep", seconds], stderr=subprocess.DEVNULL)
+
+    def report():
+        recorder.wait(60)
+        command = ["perf", "report", "-i", str(data), "--no-children", "-g", "none", "--percent-limit", "0.5", "--stdio"]
+        text = subprocess.run(command, capture_output=True, text=True).stdout
+        data.with_suffix(".txt").write_text(text)
+
+    return report
+
+
 def create_cases():
     cases = [("HTTP create, 1 caller", "http", 1), ("HTTP create, 16 callers", "http", 16),
              ("HTTP create, 64 callers", "http", 64), ("HTTP create, 256 callers", "http", 256)]
@@ -143,8 +160,10 @@ def measure_creates(results, number):
             # The first sends create the topic and warm up code and caches.
             load(mode, "-address", address, "-seconds", 1, *common)
             before = shares()
+            report = profile(case, side, process)
             result = load(mode, "-address", address, "-seconds", os.environ["SECONDS_EACH"], "-pid", process.pid, *common)
             result |= spent(before, result["per_second"] * result["seconds"])
+            report()
             process.stop()
             note(results, case, side, result)
 
@@ -172,11 +191,13 @@ def measure_backlogs(results, number):
             sink = subprocess.Popen([os.environ["LOAD"], "sink", f"-{protocol}", str(port), "-n", str(count)], stdout=subprocess.PIPE, text=True)
             until(lambda: listens(port), "the sink did not listen")
             process, _, _ = START[side](f"{side}-input", topic, "input", port, protocol)
+            report = profile(case, side, process)
             out, _ = sink.communicate()
             others = spent(before, count)
             after = load("idle", "-pid", process.pid, "-seconds", 0)
             result = json.loads(out)
             result |= others | {"failed": count - result["messages"], "rss_mib": after["rss_mib"], "cpu_per_100k": total_cpu(process.pid) / count * 1e5}
+            report()
             process.stop()
             note(results, case, side, result)
 

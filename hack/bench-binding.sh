@@ -10,11 +10,12 @@
 #   BINARY=FILE       a release build of rocketmq-connector instead of building it
 #   CASES=TEXT        only cases whose name holds TEXT
 #   WRITE=0           print the tables only
+#   PROFILE=1         perf's profile of the worker in each case, in the folder of results; wants BINARY with symbols
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/rocketmq/settings.sh"
 cd "$REPOSITORY"
 export ROUNDS=${ROUNDS:-5} SECONDS_EACH=${SECONDS_EACH:-4} BACKLOG=${BACKLOG:-100000} VERSION=${VERSION:-5.4.0} WRITE=${WRITE:-1}
-export CASES=${CASES:-} DAPR_VERSION
+export CASES=${CASES:-} PROFILE=${PROFILE:-} DAPR_VERSION
 INSTANCE=bench-binding BASE_PORT=28700
 export NAME_SERVER=127.0.0.1:$BASE_PORT BROKER=127.0.0.1:$((BASE_PORT + 11))
 export RESULTS=$CACHE/bench-binding
