@@ -82,13 +82,13 @@ def most_a_second(requests):
     return max(seconds.values(), default=0)
 
 
-def wait_until(what, limit, done, operator, log, state=lambda: ""):
-    """Waits until `done()`; returns the seconds it took. `state()` tells, when it is not done in time, what there is instead."""
+def wait_until(what, limit, done, operator, log, state=lambda: "", pause=1):
+    """Waits until `done()`; returns the seconds it took. `state()` tells, when it is not done in time, what there is instead. Looks every `pause` seconds."""
     began = time.monotonic()
     while not done():
         if time.monotonic() - began > limit or operator.poll() is not None:
             raise SystemExit(f"error: not after {limit} s: {what}; the log is {log}\n{state()}")
-        time.sleep(1)
+        time.sleep(pause)
     return time.monotonic() - began
 
 
