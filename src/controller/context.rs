@@ -13,6 +13,7 @@ use super::events::Publisher;
 use super::lag_scaling::LagScaling;
 use super::memory::Memory;
 use super::metrics::Metrics;
+use super::pace::Pace;
 use super::settings::Settings;
 use super::users::Users;
 use super::worker_status::{Book, Reports};
@@ -35,6 +36,8 @@ pub struct Context {
     pub users: Users,
     /// Writes models into ConfigMaps.
     pub model_maps: Arc<ModelMaps>,
+    /// How fast reconciliations begin.
+    pub pace: Pace,
     /// How often each object has failed.
     pub backoff: Backoff,
     /// What was applied for each object.

@@ -26,6 +26,7 @@ mod malformed;
 mod memory;
 mod metrics;
 mod names;
+mod pace;
 mod reconciler;
 pub mod settings;
 mod settle;
@@ -112,6 +113,7 @@ async fn run_term(client: Client, settings: Settings, metrics: Metrics, token: C
         instructions: Arc::default(),
         model_maps: Arc::default(),
         users: users::Users::new(&[RocketMQBinding::KIND, RocketMQSync::KIND]),
+        pace: pace::Pace::default(),
         backoff: backoff::Backoff::default(),
         memory: memory::Memory::default(),
         lag_scaling: lag_scaling::LagScaling::default(),

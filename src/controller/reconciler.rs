@@ -1,4 +1,4 @@
-//! Runs the controller of one kind: its queue, bounded concurrency, a time limit, and what follows a failure.
+//! Runs the controller of one kind: its queue, bounded concurrency and pace, a time limit, and what follows a failure.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -203,6 +203,7 @@ fn reconcile<K: Kind>(
     context: Arc<Context>,
 ) -> BoxFuture<'static, Result<Action, Error>> {
     Box::pin(async move {
+        context.pace.turn().await;
         let started = Instant::now();
         let key = key_of(&object);
         let limit = context.settings.reconcile_timeout;

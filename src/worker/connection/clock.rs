@@ -2,12 +2,11 @@
 //! that answer is dear for brokers of 5.x: it is asked for seldom, and not by all workers at once.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use super::cluster::{list, masters};
-use super::is_authorization;
 use super::test::Outcome;
+use super::{is_authorization, random_share};
 use crate::rocketmq::Admin;
 use crate::rocketmq::admin::ClusterInfo;
 
@@ -35,9 +34,7 @@ impl Clocks {
     /// Asked with a test within the first ten minutes, at a time that differs between workers.
     #[must_use]
     pub fn asked_later() -> Self {
-        // A fresh RandomState is seeded by the operating system.
-        let share = RandomState::new().hash_one(()) % 1_000;
-        Self { due: Instant::now() + FIRST.mul_f64(share as f64 / 1_000.0), known: None }
+        Self { due: Instant::now() + FIRST.mul_f64(random_share()), known: None }
     }
 
     /// Whether the brokers' clocks agree with ours: start positions by time and delays depend on it.

@@ -10,6 +10,7 @@ pub mod models;
 pub mod test;
 pub mod topics;
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use clock::Clocks;
@@ -67,6 +68,8 @@ impl Connection {
         let reporter = &self.context.reporter;
         let mut instructions = reporter.instructions();
         let mut clocks = Clocks::asked_later();
+        // Many workers may have started in the same moment: their second tests are anywhere in the interval.
+        let mut least = 0.0;
         loop {
             let asked = instructions.borrow_and_update().test.clone();
             let testing = test::run(&self.config, &self.context.identity, &mut clocks);
@@ -80,18 +83,21 @@ impl Connection {
             reporter.set_health(trouble.clone());
             let asked_again = instructions.wait_for(|instructions| instructions.test != asked);
             tokio::select! {
-                () = self.wait(trouble.is_some(), &token) => {}
+                () = self.wait(trouble.is_some(), least, &token) => {}
                 _ = asked_again => {}
             }
+            least = 0.9;
         }
         self.context.gate.wait("nothing any more: the worker ends");
         reporter.set_state(WorkerState::Draining, None);
     }
 
-    /// Waits for the next test: the interval, less when the last one failed, or a changed file.
-    async fn wait(&self, has_failed: bool, token: &CancellationToken) {
+    /// Waits for the next test: the interval or a part of it, at least the share `least`, less when the last one failed, or a
+    /// changed file.
+    async fn wait(&self, has_failed: bool, least: f64, token: &CancellationToken) {
         let interval = Duration::from_secs(self.config.test_interval_seconds.max(1));
-        let interval = if has_failed { interval.min(RETRY_FAILED) } else { jittered(interval) };
+        let interval = if has_failed { interval.min(RETRY_FAILED) } else { interval };
+        let interval = interval.mul_f64(least + (1.0 - least) * random_share());
         let (started, files) = (Instant::now(), config::fingerprint(&self.config.cluster));
         while started.elapsed() < interval && files == config::fingerprint(&self.config.cluster) {
             let pause = config::POLL.min(interval.saturating_sub(started.elapsed()));
@@ -102,10 +108,10 @@ impl Connection {
     }
 }
 
-/// Up to a tenth less, so that the workers of many connections do not test at the same moment.
-fn jittered(interval: Duration) -> Duration {
-    let nanos = jiff::Timestamp::now().subsec_nanosecond().unsigned_abs();
-    interval.mul_f64(1.0 - f64::from(nanos % 1000) / 10_000.0)
+/// A random number from 0 to 1.
+fn random_share() -> f64 {
+    // A fresh RandomState is seeded by the operating system.
+    (RandomState::new().hash_one(()) % 1_000) as f64 / 1_000.0
 }
 
 /// The first failed item of a test as an error to report; its reason is the item's name with `Failed`.
