@@ -261,7 +261,7 @@ def many_connections():
         measure.kubectl("-n", NAME, "replace", "--subresource=status", "-f", "-", text=pods(True))
         measure.wait_until("all connections tested", 600, lambda: tested() >= CONNECTIONS, operator, log, untested, 5)  # a list of all is work for the API server
         converged = time.monotonic() - placed
-        used, burst = measure.cpu(operator.pid), measure.most_a_second(measure.audited(NAME, since))
+        used, burst = measure.cpu(operator.pid), measure.busiest_second(measure.audited(NAME, since))
         time.sleep(INTERVAL)
         quiet, before = measure.now(), measure.cpu(operator.pid)
         by_second = tests_a_second(QUIET)
@@ -276,7 +276,7 @@ def many_connections():
         for worker in workers:
             worker.process.wait(60)
     counts = measure.count(requests)
-    shown = ", ".join(f"{count} × {name}" for name, count in sorted(counts.items()) if not name.startswith("watch "))
+    named = lambda counts: ", ".join(f"{count} × {name}" for name, count in sorted(counts.items()) if not name.startswith("watch "))
     verdict = lambda good: "yes" if good else "**no**"
     average = sum(by_second.values()) / QUIET
     return f"""One operator and {CONNECTIONS} connections, each tested again every {INTERVAL} s and with its own worker process (the pods are objects without a kubelet):
@@ -286,9 +286,9 @@ def many_connections():
 | operator's memory before the first and with all | {empty:.1f} and {full:.1f} MiB | |
 | from `kubectl apply` of all to the last worker's configuration | {configured:.0f} s | |
 | from running pods to the last `Tested=True` | {converged:.0f} s ({used:.1f} CPU s since the start) | |
-| most requests of the operator to the API server in one second | {burst} | |
+| most requests of the operator to the API server in one second | {burst.total()}: {named(burst)} | |
 | tests a second while nothing changes, average and most | {average:.1f} and {max(by_second.values(), default=0)} | no burst |
-| operator's requests in {QUIET} s meanwhile | {shown}; at most {measure.most_a_second(requests)} in one second | no burst |
+| operator's requests in {QUIET} s meanwhile | {named(counts)}; at most {measure.most_a_second(requests)} in one second | no burst |
 | operator's CPU meanwhile | {busy:.2f} s a minute | |
 | memory of an idle worker, median and most | {statistics.median(resident):.1f} and {resident[-1]:.1f} MiB | 15 MiB: {verdict(statistics.median(resident) <= 15)} |
 """

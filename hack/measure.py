@@ -76,6 +76,15 @@ def count(requests):
     return collections.Counter(name for _, name in requests)
 
 
+def busiest_second(requests):
+    """The most requests of one second of the clock, by name; a watch that goes on is none."""
+    seconds = collections.defaultdict(collections.Counter)
+    for time, name in requests:
+        if not name.startswith("watch "):
+            seconds[time[:19]][name] += 1
+    return max(seconds.values(), key=lambda counts: counts.total(), default=collections.Counter())
+
+
 def most_a_second(requests):
     """The most requests of one second of the clock; a watch that goes on is none."""
     seconds = collections.Counter(time[:19] for time, name in requests if not name.startswith("watch "))

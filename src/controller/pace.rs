@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Time between two reconciliations when many are due: fifty a second.
-const STEP: Duration = Duration::from_millis(20);
+/// Time between two reconciliations when many are due: 25 a second.
+const STEP: Duration = Duration::from_millis(40);
 /// Reconciliations that begin without waiting after a quiet time.
-const AT_ONCE: u32 = 50;
+const AT_ONCE: u32 = 25;
 
 /// Turns of all controllers of one operator.
 #[derive(Debug)]
