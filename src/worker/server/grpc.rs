@@ -29,6 +29,8 @@ use super::api::{Api, BODY_TIMEOUT, Metadata};
 use super::error::INVOKE_FAILED;
 use super::invoke::{Call, Failed, METADATA, TopicResult};
 
+/// Reason, and beginning of the message, of a call with a wrong token or none.
+const UNAUTHORIZED: &str = "Unauthorized";
 const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/{*method}";
 const REFLECTION_ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/{*method}";
@@ -69,10 +71,13 @@ async fn check_token(State(api): State<Arc<Api>>, request: Request, next: Next) 
     if api.admits(token.map(|token| token.as_bytes())) {
         return next.run(request).await;
     }
-    failure(Status::unauthenticated(match token {
-        None => "missing api token in request metadata; send dapr-api-token",
-        Some(_) => "authentication error: api token mismatch",
-    }))
+    let (detail, remedy) = match token {
+        None => ("missing api token in request metadata", "send dapr-api-token"),
+        Some(_) => ("authentication error: api token mismatch", "send the token of spec.api.token"),
+    };
+    let metadata = [("http.code", "401"), ("http.error_message", detail)];
+    let metadata = metadata.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    failure(with_reason(Code::Unauthenticated, UNAUTHORIZED, &format!("{UNAUTHORIZED}: {detail}; {remedy}"), metadata))
 }
 
 async fn unimplemented(request: Request) -> Response {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -55,7 +55,8 @@ async fn check_token(State(api): State<Arc<Api>>, request: Request, next: Next) 
     if is_health || api.admits(request.headers().get("dapr-api-token").map(HeaderValue::as_bytes)) {
         return next.run(request).await;
     }
-    (StatusCode::UNAUTHORIZED, "invalid api token\n").into_response()
+    let refused = (StatusCode::UNAUTHORIZED, [(X_CONTENT_TYPE_OPTIONS, "nosniff")], "invalid api token\n");
+    with_trace(request.headers(), refused.into_response())
 }
 
 async fn not_found(request: Request) -> Response {
