@@ -88,6 +88,7 @@ bench-client: ## Compare the RocketMQ layer with the Java, Rust and Go clients o
 .PHONY: dapr-compatibility
 dapr-compatibility: ## Ask daprd and a worker for the same things (builds daprd once); writes docs/dapr-compatibility.md
 	$(CLUSTER)/rocketmq/matrix.sh up conformance
+	tests/dapr_sdk/install.sh
 	DAPRD=$$($(CLUSTER)/dapr/install.sh) UPDATE=1 \
 	ROCKETMQ_TEST_RUN=$${ROCKETMQ_TEST_RUN:-$$HOME/.cache/rocketmq-connector/run/rocketmq} \
 	cargo test --locked --features apiserver-tests,broker-tests,e2e-tests --test dapr_compatibility

@@ -1,6 +1,6 @@
 //! The fields of the component, one by one: whether it starts, and what a first `create` is answered.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use futures::{StreamExt, stream};
@@ -54,11 +54,19 @@ const INPUTS: &[Row] = &[
     (&[("route", "/orders")], None),
 ];
 
+/// What a component is for, and how its base fields are.
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    Output,
+    Input,
+}
+
 pub async fn observe(peer: &Peer, broker: &Broker) -> Vec<Case> {
-    let outputs = stream::iter(OUTPUTS).map(|(change, difference)| output(peer, broker, change, *difference));
-    let inputs = stream::iter(INPUTS).map(|(change, difference)| input(peer, broker, change, *difference));
+    let each = |direction, rows: &'static [Row]| {
+        stream::iter(rows).map(move |row| field(peer, broker, direction, row)).buffered(AT_ONCE).collect()
+    };
     let (outputs, inputs): (Vec<_>, Vec<_>) =
-        tokio::join!(outputs.buffered(AT_ONCE).collect(), inputs.buffered(AT_ONCE).collect());
+        tokio::join!(each(Direction::Output, OUTPUTS), each(Direction::Input, INPUTS));
     [outputs, inputs].concat()
 }
 
@@ -105,72 +113,67 @@ fn refused(why: &str, names: &Names) -> Observed {
     Observed::from([("starts".to_owned(), "does not start".to_owned()), ("message".to_owned(), names.shown(why))])
 }
 
-async fn output(peer: &Peer, broker: &Broker, change: &[(&str, &str)], difference: Option<&'static str>) -> Case {
+/// Starts a component with a row's changes, and tries it.
+async fn field(peer: &Peer, broker: &Broker, direction: Direction, (change, difference): &Row) -> Case {
     let (topic, other) = (broker.topic("compat-field", 1).await, broker.topic("compat-field-other", 1).await);
     let names = names(broker, &topic, &other);
-    let (fields, what) = changed(crate::http::output(broker, &topic), change, "output", broker, &names);
+    let (kind, fields) = match direction {
+        Direction::Output => ("output", crate::http::output(broker, &topic)),
+        Direction::Input => ("input", crate::delivery::input(broker, &topic, &unique("g"))),
+    };
+    let (fields, what) = changed(fields, change, kind, broker, &names);
     let app = App::taking().await;
     let reads = fields.iter().find(|(name, _)| name == "direction").is_none_or(|(_, value)| value.contains("input"));
-    let app = reads.then_some(AppAt { address: app.address, is_grpc: false });
-    let observed = match peer.start(&crate::pairs(&fields), app).await {
+    let at = reads.then_some(AppAt { address: app.address, is_grpc: false });
+    let observed = match peer.start(&crate::pairs(&fields), at).await {
         Err(why) => refused(&why, &names),
-        Ok(running) => created(running, broker, &topic, &names).await,
+        Ok(running) => {
+            let mut observed = match direction {
+                Direction::Output => created(&running, broker, &topic, &names).await,
+                Direction::Input => delivered(&running, broker, &topic, &app, &names).await,
+            };
+            observed.insert("starts".to_owned(), "starts".to_owned());
+            running.stop().await;
+            observed
+        }
     };
-    Case { what, observed, difference }
+    Case { what, observed, difference: *difference }
 }
 
-async fn created(running: Running, broker: &Broker, topic: &str, names: &Names) -> Observed {
+async fn created(running: &Running, broker: &Broker, topic: &str, names: &Names) -> Observed {
     let body = br#"{"operation": "create", "data": "m"}"#.to_vec();
     let answer = send(Method::POST, &running.url("/v1.0/bindings/rmq"), &[], body).await;
+    // A broker counts a message some time after it has taken it.
+    let began = Instant::now();
+    let mut messages = count(broker, topic).await;
+    while messages == 0 && answer.status == 200 && began.elapsed() < Duration::from_secs(2) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        messages = count(broker, topic).await;
+    }
     let mut observed = Observed::from([
-        ("starts".to_owned(), "starts".to_owned()),
         ("create".to_owned(), answer.status.to_string()),
-        ("messages in the topic".to_owned(), count(broker, topic).await.to_string()),
+        ("messages in the topic".to_owned(), messages.to_string()),
     ]);
     if answer.status != 200 {
         let error: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
         observed.insert("message".to_owned(), names.shown(error["message"].as_str().unwrap()));
     }
-    running.stop().await;
     observed
 }
 
-async fn input(peer: &Peer, broker: &Broker, change: &[(&str, &str)], difference: Option<&'static str>) -> Case {
-    let (topic, other) = (broker.topic("compat-field", 1).await, broker.topic("compat-field-other", 1).await);
-    let names = names(broker, &topic, &other);
-    let fields = [
-        ("accessProto", "tcp"),
-        ("nameServer", broker.name_server()),
-        ("topics", &topic),
-        ("consumerGroup", &unique("g")),
-        ("direction", "input"),
-    ];
-    let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let (fields, what) = changed(fields, change, "input", broker, &names);
-    let app = App::taking().await;
-    let observed = match peer.start(&crate::pairs(&fields), Some(AppAt { address: app.address, is_grpc: false })).await
-    {
-        Err(why) => refused(&why, &names),
-        Ok(running) => {
-            // A new group of a worker begins with what comes after its first start.
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            crate::delivery::publish(broker, &topic, &["m".to_owned()]).await;
-            let mut waited = Duration::ZERO;
-            while app.messages().is_empty() && waited < Duration::from_secs(30) && running.complaint().is_empty() {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                waited += Duration::from_millis(100);
-            }
-            let delivered = app.messages().first().map(|message| message.path.clone());
-            let mut observed = Observed::from([
-                ("starts".to_owned(), "starts".to_owned()),
-                ("delivered".to_owned(), delivered.unwrap_or_else(|| "nothing".to_owned())),
-            ]);
-            if app.messages().is_empty() {
-                observed.insert("message".to_owned(), names.shown(&running.complaint()));
-            }
-            running.stop().await;
-            observed
-        }
-    };
-    Case { what, observed, difference }
+async fn delivered(running: &Running, broker: &Broker, topic: &str, app: &App, names: &Names) -> Observed {
+    // A new group of a worker begins with what comes after its first start.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    crate::delivery::publish(broker, topic, &["m".to_owned()]).await;
+    let mut waited = Duration::ZERO;
+    while app.messages().is_empty() && waited < Duration::from_secs(30) && running.complaint().is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        waited += Duration::from_millis(100);
+    }
+    let path = app.messages().first().map(|message| message.path.clone());
+    if let Some(path) = path {
+        return Observed::from([("delivered".to_owned(), path)]);
+    }
+    let complaint = names.shown(&running.complaint());
+    Observed::from([("delivered".to_owned(), "nothing".to_owned()), ("message".to_owned(), complaint)])
 }

@@ -3,7 +3,7 @@
 use axum::http::Method;
 
 use crate::observed::{Case, Names, Observed, without_decoders_words};
-use crate::peer::{Peer, Running};
+use crate::peer::{API_TOKEN, Around, Peer, Running};
 use crate::worker_support::{Answer, Broker, send, unique};
 
 /// Method, path, headers, body, and why the worker is to answer something else.
@@ -92,6 +92,34 @@ pub async fn observe(peer: &Peer, broker: &Broker) -> Vec<Case> {
         cases.push(Case { what, observed: seen(&answer, &names), difference });
     }
     cases.push(large(&running, &names).await);
+    running.stop().await;
+    cases.extend(with_tokens(peer, &fields, &names).await);
+    cases
+}
+
+/// The same with an API that asks for a token.
+async fn with_tokens(peer: &Peer, fields: &[(String, String)], names: &Names) -> Vec<Case> {
+    let around = Around { has_tokens: true, ..Around::default() };
+    let running = peer.start_with(&crate::pairs(fields), around).await.unwrap();
+    let mut cases = Vec::new();
+    for (method, path, token) in [
+        (Method::POST, BINDING, Some(API_TOKEN)),
+        (Method::POST, BINDING, Some("wrong")),
+        (Method::POST, BINDING, None),
+        (Method::GET, "/v1.0/metadata", None),
+        (Method::GET, "/v1.0/healthz", None),
+        (Method::GET, "/v1.0/healthz/outbound", None),
+    ] {
+        let headers: Vec<_> = token.map(|token| ("dapr-api-token", token)).into_iter().collect();
+        let shown = match token {
+            Some(token) => format!("`dapr-api-token: {token}`"),
+            None => "without a token".to_owned(),
+        };
+        let body = if method == Method::POST { r#"{"operation": "create", "data": "m"}"# } else { "" };
+        let answer = send(method.clone(), &running.url(path), &headers, body.into()).await;
+        let what = format!("`{method} {path}` of an API with a token, {shown}");
+        cases.push(Case { what, observed: seen(&answer, names), difference: None });
+    }
     running.stop().await;
     cases
 }

@@ -13,6 +13,7 @@ mod observed;
 mod page;
 mod peer;
 mod rpc;
+mod sdk;
 mod stored;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;
@@ -27,7 +28,7 @@ use worker_support::Broker;
 /// Section, then case, then what daprd showed.
 type Recording = BTreeMap<String, BTreeMap<String, Observed>>;
 
-/// Sections of the page.
+/// Sections of the page; those of the SDKs follow.
 const SECTIONS: &[(&str, &str)] = &[
     (
         "Fields of the component",
@@ -60,14 +61,20 @@ async fn timed(section: &str, cases: impl Future<Output = Vec<Case>>) -> Vec<Cas
 
 /// What is seen of a side, section by section.
 async fn observe(peer: &Peer, broker: &Broker) -> Vec<Vec<Case>> {
-    let (component, http, stored, grpc, delivery) = tokio::join!(
+    let (component, http, stored, grpc, delivery, sdk) = tokio::join!(
         timed("component", component::observe(peer, broker)),
         timed("HTTP", http::observe(peer, broker)),
         timed("stored", stored::observe(peer, broker)),
         timed("gRPC", grpc::observe(peer, broker)),
         timed("delivery", delivery::observe(peer, broker)),
+        sdk::observe(peer, broker),
     );
-    vec![component, http, stored, grpc, delivery]
+    [vec![component, http, stored, grpc, delivery], sdk].concat()
+}
+
+/// Titles and introductions, in the order of [`observe`].
+fn sections() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SECTIONS.iter().copied().chain(sdk::sections())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,8 +82,8 @@ async fn the_worker_answers_as_daprd_or_as_the_page_says() {
     let broker = Broker::named("5.4.0-plain");
     if let Ok(program) = std::env::var("DAPRD") {
         let seen = observe(&Peer::Daprd(program), &broker).await;
-        let sections = SECTIONS.iter().zip(seen).map(|((title, _), cases)| {
-            ((*title).to_owned(), cases.into_iter().map(|case| (case.what, case.observed)).collect())
+        let sections = sections().zip(seen).map(|((title, _), cases)| {
+            (title.to_owned(), cases.into_iter().map(|case| (case.what, case.observed)).collect())
         });
         let text = serde_json::to_string_pretty(&sections.collect::<Recording>()).unwrap();
         std::fs::write(recording(), text + "\n").unwrap();
@@ -85,8 +92,8 @@ async fn the_worker_answers_as_daprd_or_as_the_page_says() {
         std::fs::read_to_string(recording()).expect("daprd.json should be there; make dapr-compatibility makes it");
     let recorded: Recording = serde_json::from_str(&text).unwrap();
     let (mut tables, mut wrong) = (String::new(), Vec::new());
-    for ((title, about), cases) in SECTIONS.iter().zip(observe(&Peer::Worker, &broker).await) {
-        let daprd = |what: &str| recorded.get(*title)?.get(what).cloned();
+    for ((title, about), cases) in sections().zip(observe(&Peer::Worker, &broker).await) {
+        let daprd = |what: &str| recorded.get(title)?.get(what).cloned();
         let table = page::table(&cases, &daprd, &mut wrong);
         let about = if about.is_empty() { String::new() } else { format!("{about}\n\n") };
         tables.push_str(&format!("### {title}\n\n{about}{table}\n"));

@@ -8,7 +8,21 @@ pub const BEGIN: &str = "<!-- dapr-compatibility: begin -->";
 pub const END: &str = "<!-- dapr-compatibility: end -->";
 
 /// Names that are shown first.
-const FIRST: &[&str] = &["starts", "status", "code", "errorCode", "reason", "message", "body"];
+const FIRST: &[&str] = &[
+    "starts",
+    "delivered",
+    "returns",
+    "raises",
+    "throws",
+    "status",
+    "code",
+    "errorCode",
+    "reason",
+    "message",
+    "data",
+    "body",
+    "stored",
+];
 
 /// Text as code in a cell of a table.
 pub fn code(text: &str) -> String {
