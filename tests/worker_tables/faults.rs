@@ -10,8 +10,9 @@ use rocketmq_connector::worker_config::report::WorkerState;
 use rocketmq_connector::worker_config::sync::Format;
 
 use super::databases::Server;
+use super::gate::Gate;
 use super::worker_support::{Broker, LIMIT, unique};
-use super::{Process, Running, publish, run_through, sync, target};
+use super::{Process, Running, publish, run_through, server_of, sync, target};
 
 /// A sync that only appends: a record that is written twice is two rows.
 fn appending(broker: &Broker, topic: &str, server: &Server, table: &str) -> SyncConfig {
@@ -147,6 +148,50 @@ async fn a_restart_of_postgres_loses_and_repeats_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_mariadb_loses_and_repeats_nothing() {
     restarted(Server::start("mariadb", "restarted-mariadb", 13307)).await;
+}
+
+/// Nothing on the way tells that the connection is dead; only the server knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_to_mariadb_that_died_without_a_word_is_given_up_within_a_minute() {
+    let (broker, server) = (Broker::named("5.4.0-plain"), Server::named("mariadb"));
+    let (topic, table) = (broker.topic("dead", 4).await, unique("dead").replace('-', "_"));
+    let mut config = appending(&broker, &topic, &server, &table);
+    let gate = Gate::before(&server.config()).await;
+    (server_of(&mut config).host, server_of(&mut config).port) =
+        (gate.address().ip().to_string(), gate.address().port());
+    let stop = Arc::new(AtomicBool::new(false));
+    let sending = publishing(&broker, &topic, &stop);
+    let running = Running::start(&config).await;
+    running.until("a flow", |_, sync| sync.written > 300).await;
+    let (before, began) = (running.report().sync.unwrap().written, Instant::now());
+    gate.forget();
+    running.until("a flow again", |_, sync| sync.written > before + 500).await;
+    let silence = began.elapsed();
+    stop.store(true, Ordering::Relaxed);
+    let sent = sending.await.unwrap();
+    let (lost, repeated) = settled(&server, &table, sent, || format!("{:#?}", running.report())).await;
+    running.stop().await;
+    println!("dead connection: on after {silence:?}, {sent} messages: {lost} lost, {repeated} repeated");
+    assert_eq!((lost, repeated), (0, 0));
+    assert!(silence < Duration::from_secs(60), "{silence:?}");
+}
+
+/// A statement may take longer than a server may be silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_statement_of_mariadb_is_not_given_up() {
+    let (broker, server) = (Broker::named("5.4.0-plain"), Server::named("mariadb"));
+    let (topic, table) = (broker.topic("slow", 1).await, unique("slow").replace('-', "_"));
+    let config = appending(&broker, &topic, &server, &table);
+    publish(&broker, vec![Message::new(&topic, r#"{"n":0}"#)]).await;
+    let running = Running::start(&config).await;
+    running.until("the first", |_, sync| sync.written == 1).await;
+    let name = format!("{table}_slow");
+    server.run(&format!("CREATE TRIGGER {name} BEFORE INSERT ON {table} FOR EACH ROW SET @slept = SLEEP(42)")).await;
+    publish(&broker, vec![Message::new(&topic, r#"{"n":1}"#)]).await;
+    let report = running.until("the second", |_, sync| sync.written == 2).await;
+    running.stop().await;
+    assert_eq!((report.failed_writes, report.repeated), (0, 0));
+    assert_eq!(server.count(&format!("SELECT count(*) FROM {table}")).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 
 mod databases;
 mod faults;
+mod gate;
 mod rows;
 mod sample;
 mod secrets;

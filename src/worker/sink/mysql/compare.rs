@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use mysql_async::prelude::Queryable;
-
 use super::super::super::database::Failure;
 use super::super::table::compare::{Compare, Seen, Wanted};
 use super::super::table::connection::Connection;
@@ -78,10 +76,8 @@ impl Compare for MySqlConnection {
         let columns: Vec<u16> = keyed.key.iter().chain(&compared).copied().collect();
         self.run(&what, format!("DELETE FROM {name}")).await?;
         self.write_expected(&what, &name, keyed, rows, &columns).await?;
-        let found: Vec<(usize, bool, String)> = match self.conn.query(sql::compare(&name, keyed, &compared)).await {
-            Ok(found) => found,
-            Err(error) => return Err(self.failed(&what, &error)),
-        };
+        let statement = sql::compare(&name, keyed, &compared);
+        let found: Vec<(usize, bool, String)> = self.session.query(&what, statement).await?;
         let mut seen = vec![Seen::Missing; rows.len()];
         for (place, is_there, differing) in found {
             if let Some(seen) = seen.get_mut(place) {

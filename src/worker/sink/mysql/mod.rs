@@ -1,17 +1,13 @@
 //! Tables of a MySQL or MariaDB database as target.
 
 mod compare;
+mod session;
 mod sql;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error};
-
-use super::super::database::mysql::{DUPLICATE, REST, connect, failure};
-use super::super::database::{Access, Failure, FailureKind};
+use super::super::database::{Access, Failure};
 use super::table::change::{Action, Row};
 use super::table::connection::{Applied, Connection};
 use super::table::positions::{Move, Positions, Stored};
@@ -19,6 +15,7 @@ use super::table::rounds::{Group, Removal, Rounds, Write};
 use super::table::schema::{Column, Dialect, Keyed, Kind, NewColumn, Table};
 use super::table::value::Cell;
 use crate::worker_config::sync::DatabaseConfig;
+use session::Session;
 
 /// Rows that are named one by one in a statement.
 const NAMED: usize = 100;
@@ -29,31 +26,19 @@ const NOT_TRANSACTIONAL: [&str; 6] = ["MyISAM", "Aria", "MEMORY", "CSV", "ARCHIV
 
 /// A session with MySQL or MariaDB.
 pub struct MySqlConnection {
-    conn: Conn,
-    config: DatabaseConfig,
+    session: Session,
+    /// Where names of tables without a database are.
+    database: String,
     /// Longest statement in bytes.
     longest: usize,
-    is_closed: bool,
-    /// When it was asked for something last.
-    used: Instant,
 }
 
 type Keys<'a> = Vec<Vec<&'a Cell<'a>>>;
 
 impl MySqlConnection {
-    fn failed(&mut self, what: &str, error: &Error) -> Failure {
-        let failure = failure(&self.config, what, error);
-        self.is_closed |= failure.kind == FailureKind::Lost;
-        failure
-    }
-
     /// Runs a statement; the number of rows that it has changed.
     async fn run(&mut self, what: &str, statement: impl AsRef<str>) -> Result<u64, Failure> {
-        self.used = Instant::now();
-        match self.conn.query_drop(statement.as_ref()).await {
-            Ok(()) => Ok(self.conn.affected_rows()),
-            Err(error) => Err(self.failed(what, &error)),
-        }
+        self.session.run(what, statement).await
     }
 
     /// Writes rows of one shape by as many statements as their bytes ask for.
@@ -85,10 +70,7 @@ impl MySqlConnection {
     async fn find(&mut self, what: &str, keyed: &Keyed, keys: &[Vec<&Cell<'_>>]) -> Result<HashSet<usize>, Failure> {
         let mut found = HashSet::new();
         for (chunk, keys) in keys.chunks(NAMED).enumerate() {
-            let places: Vec<Option<usize>> = match self.conn.query(sql::find(keyed, keys)).await {
-                Ok(places) => places,
-                Err(error) => return Err(self.failed(what, &error)),
-            };
+            let places: Vec<Option<usize>> = self.session.query(what, sql::find(keyed, keys)).await?;
             found.extend(places.into_iter().flatten().map(|place| chunk * NAMED + place));
         }
         Ok(found)
@@ -191,19 +173,13 @@ impl Connection for MySqlConnection {
     const DIALECT: Dialect = Dialect::MySql;
 
     async fn open(config: &DatabaseConfig, access: &Access, _: &str) -> Result<Self, Failure> {
-        let conn = connect(config, access).await?;
-        let used = Instant::now();
-        let mut connection = Self { conn, config: config.clone(), longest: STATEMENT, is_closed: false, used };
-        let what = "failed to prepare the session";
-        let longest: Option<usize> = match connection.conn.query_first("SELECT @@max_allowed_packet").await {
-            Ok(longest) => longest,
-            Err(error) => return Err(connection.failed(what, &error)),
-        };
+        let (session, longest) = Session::open(config, access).await?;
         // Half of it, so that one row more never is too much.
-        connection.longest = longest.map_or(STATEMENT, |longest| (longest / 2).min(STATEMENT));
+        let longest = longest.map_or(STATEMENT, |longest| (longest / 2).min(STATEMENT));
+        let mut connection = Self { session, database: config.database.clone(), longest };
         let made = connection.run("failed to create the table of positions", sql::create_positions()).await;
         if let Err(failure) = made {
-            let reading = connection.run(what, sql::read_positions("")).await;
+            let reading = connection.run("failed to read the positions", sql::read_positions("")).await;
             if reading.is_err() {
                 let remedy = format!("grant CREATE on the database, or let somebody run: {}", sql::create_positions());
                 return Err(Failure { remedy, ..failure });
@@ -213,14 +189,12 @@ impl Connection for MySqlConnection {
     }
 
     fn is_closed(&self) -> bool {
-        self.is_closed || self.used.elapsed() >= REST
+        self.session.is_closed()
     }
 
     async fn positions(&mut self, sync: &str) -> Result<Positions, Failure> {
-        let rows: Vec<(String, u64, u32, i64)> = match self.conn.query(sql::read_positions(sync)).await {
-            Ok(rows) => rows,
-            Err(error) => return Err(self.failed("failed to read the positions", &error)),
-        };
+        let what = "failed to read the positions";
+        let rows: Vec<(String, u64, u32, i64)> = self.session.query(what, sql::read_positions(sync)).await?;
         let stored = rows.into_iter().map(|(partition, offset, index, newest_millis)| {
             (Arc::from(partition), Stored { offset, index, newest_millis })
         });
@@ -229,30 +203,21 @@ impl Connection for MySqlConnection {
 
     async fn describe(&mut self, name: &str) -> Result<Option<Table>, Failure> {
         let what = format!("failed to look at table {name}");
-        let (database, table) = name.split_once('.').unwrap_or((&self.config.database, name));
+        let (database, table) = name.split_once('.').unwrap_or((&self.database, name));
         let place = (database.to_owned(), table.to_owned());
-        let columns: Vec<FoundColumn> = match self.conn.exec(COLUMNS, place.clone()).await {
-            Ok(columns) => columns,
-            Err(error) => return Err(self.failed(&what, &error)),
-        };
+        let columns: Vec<FoundColumn> = self.session.exec(&what, COLUMNS, place.clone()).await?;
         if columns.is_empty() {
             return Ok(None);
         }
         let engine = "SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
-        let engine: Option<Option<String>> = match self.conn.exec_first(engine, place.clone()).await {
-            Ok(engine) => engine,
-            Err(error) => return Err(self.failed(&what, &error)),
-        };
-        if let Some(engine) = engine.flatten().filter(|engine| NOT_TRANSACTIONAL.contains(&engine.as_str())) {
+        let engine: Vec<Option<String>> = self.session.exec(&what, engine, place.clone()).await?;
+        if let Some(engine) = engine.iter().flatten().find(|engine| NOT_TRANSACTIONAL.contains(&engine.as_str())) {
             let message = format!("table {name}: its engine {engine} has no transactions");
             return Err(Failure::unavailable("NotTransactional", message, "change it: ALTER TABLE … ENGINE=InnoDB"));
         }
         let unique = "SELECT INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND \
                       TABLE_NAME = ? AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX";
-        let parts: Vec<(String, Option<String>)> = match self.conn.exec(unique, place).await {
-            Ok(parts) => parts,
-            Err(error) => return Err(self.failed(&what, &error)),
-        };
+        let parts: Vec<(String, Option<String>)> = self.session.exec(&what, unique, place).await?;
         let (mut primary, mut unique) = (Vec::new(), Vec::<(String, Vec<String>)>::new());
         for (index, column) in parts {
             let column = column.unwrap_or_default();
@@ -297,15 +262,11 @@ impl Connection for MySqlConnection {
     async fn move_positions(&mut self, sync: &str, moves: &[Move]) -> Result<bool, Failure> {
         let what = "failed to write the positions";
         for one in moves {
-            let moved = match one.from {
-                Some(_) => self.run(what, sql::move_position(sync, one)).await?,
-                None => match self.conn.query_drop(sql::insert_position(sync, one)).await {
-                    Ok(()) => 1,
-                    Err(Error::Server(error)) if error.code == DUPLICATE => 0,
-                    Err(error) => return Err(self.failed(what, &error)),
-                },
+            let is_moved = match one.from {
+                Some(_) => self.run(what, sql::move_position(sync, one)).await? == 1,
+                None => self.session.add(what, sql::insert_position(sync, one)).await?,
             };
-            if moved != 1 {
+            if !is_moved {
                 return Ok(false);
             }
         }
