@@ -20,6 +20,8 @@ use super::offsets;
 
 /// How long a broker may hold a pull without messages.
 const SUSPEND: Duration = Duration::from_secs(15);
+/// Pause after the first failure; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Pause before an ordered queue looks for its lock again.
@@ -67,7 +69,7 @@ impl Puller {
     }
 
     async fn find_start(&mut self) {
-        let mut pause = Duration::from_millis(200);
+        let mut pause = FIRST_PAUSE;
         loop {
             match offsets::start_position(&self.member, &self.assigned.queue).await {
                 Ok((start, committed)) => {
@@ -82,7 +84,7 @@ impl Puller {
     }
 
     async fn pull_for_ever(&mut self) {
-        let mut pause = Duration::from_millis(200);
+        let mut pause = FIRST_PAUSE;
         loop {
             if let Some(offset) = self.assigned.take_reset() {
                 tracing::info!(queue = ?self.assigned.queue, offset, "the queue goes on at another offset");
@@ -116,7 +118,7 @@ impl Puller {
                     continue;
                 }
             }
-            pause = Duration::from_millis(200);
+            pause = FIRST_PAUSE;
             self.assigned.set_error(None);
         }
     }
@@ -127,7 +129,12 @@ impl Puller {
     }
 
     async fn fail(&self, error: Error, pause: &mut Duration) {
-        if self.assigned.error().is_none_or(|old| old.to_string() != error.to_string()) {
+        let before = self.assigned.error();
+        // A broker that answers is back, if only without the subscription: it is asked again as soon as it was told of that.
+        if error.broker_code().is_some() && before.as_ref().is_some_and(|before| before.broker_code().is_none()) {
+            *pause = FIRST_PAUSE;
+        }
+        if before.is_none_or(|before| before.to_string() != error.to_string()) {
             tracing::warn!(queue = ?self.assigned.queue, %error, remedy = error.remedy(), "a queue cannot be read now");
         }
         self.assigned.set_error(Some(error));
