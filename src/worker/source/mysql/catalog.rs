@@ -1,14 +1,18 @@
 //! What the database knows about the tables and about its log.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use super::super::super::error::reported;
 use super::control::{Control, Texts};
 use super::log::Charset;
 use super::value::Kind;
 use super::variables::unavailable;
-use super::{Result, Trouble, literal, quoted};
+use super::{Result, Trouble, literal, quoted, unexpected};
 use crate::worker_config::sync::{DatabaseConfig, MySqlSourceConfig};
+
+/// How long a session that was killed may still have its lock.
+const KILLED: Duration = Duration::from_secs(5);
 
 /// A table that is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,16 +291,34 @@ impl Catalog<'_> {
         }
     }
 
-    /// Takes the lock by which one worker at a time reads; it ends with the session.
+    /// Takes the lock by which one worker at a time reads; it ends with the session. `earlier` are the sessions that
+    /// this worker has given up, first the one that had the lock: where the server has not noticed that, they are ended. Gives
+    /// the number of the present session.
     ///
     /// # Errors
     /// Another one has it.
-    pub async fn lock(&self) -> Result<()> {
+    pub async fn lock(&self, earlier: &[u64]) -> Result<u64> {
         let what = "failed to take the lock of the sync";
         let name = literal(&lock_name(&self.config.slot));
-        let got = self.control.rows(what, &format!("SELECT GET_LOCK({name}, 0)")).await?;
-        if first(&got) == Some("1") {
-            return Ok(());
+        let mut wait = Duration::ZERO;
+        if let Some(had) = earlier.first() {
+            let holds = self.control.rows(what, &format!("SELECT IS_USED_LOCK({name}) = {had}")).await?;
+            // Numbers of sessions begin anew with the server: without the lock, they may be those of others by now.
+            if first(&holds) == Some("1") {
+                tracing::info!(sessions = ?earlier, "the server still has the sessions that were lost; they are ended");
+                for session in earlier {
+                    // Refused where it has ended meanwhile.
+                    let _ = self.control.try_rows(what, &format!("KILL {session}")).await?;
+                }
+                wait = KILLED;
+            }
+        }
+        let statement = format!("SELECT GET_LOCK({name}, {}), CONNECTION_ID()", wait.as_secs());
+        let got = self.control.rows(what, &statement).await?;
+        if let Some([Some(got), Some(session)]) = got.first().map(Vec::as_slice)
+            && got == "1"
+        {
+            return session.parse().map_err(|_| unexpected(format!("{what}: the session has the number {session}")));
         }
         let holder =
             format!("SELECT id, user, host FROM information_schema.processlist WHERE id = IS_USED_LOCK({name})");

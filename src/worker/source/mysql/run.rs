@@ -45,6 +45,8 @@ pub struct Run {
     /// The way to the pipeline.
     pub pipe: Pipe<LogPosition>,
     created: Mutex<Created>,
+    /// Numbers of the newest sessions: the one that had the lock of the sync, and the one that read the log.
+    sessions: Mutex<Vec<u64>>,
 }
 
 /// A connection that has the lock of the sync, and what is known of the database.
@@ -71,12 +73,16 @@ impl Session {
 impl Run {
     /// Prepares a run; connects to nothing.
     pub fn new(config: &MySqlSourceConfig, pipe: Pipe<LogPosition>) -> Self {
-        Self { config: config.clone(), pipe, created: Mutex::default() }
+        Self { config: config.clone(), pipe, created: Mutex::default(), sessions: Mutex::default() }
     }
 
     /// When files of the log were made, as far as that is known.
     pub fn created(&self) -> MutexGuard<'_, Created> {
         self.created.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection.
@@ -134,7 +140,9 @@ impl Engine for Run {
         let access = Access::read(&self.config.server)?;
         let control = Control::new(self.connection(&access).await?, &self.config.server);
         let catalog = Catalog { control: &control, config: &self.config };
-        catalog.lock().await?;
+        let earlier = self.sessions().clone();
+        let session = catalog.lock(&earlier).await?;
+        *self.sessions() = vec![session];
         let tables = catalog.tables().await?;
         let charsets = catalog.charsets().await?;
         let progress = Progress { control: &control, slot: &self.config.slot };
@@ -161,7 +169,10 @@ impl Engine for Run {
 
     async fn replicate(&self, session: &Session) -> Result<Feed> {
         let Some(first) = session.first.clone() else { return std::future::pending().await };
-        let conn = self.connection(&session.access).await?;
+        let mut conn = self.connection(&session.access).await?;
+        let number = conn.query_first("SELECT CONNECTION_ID()").await;
+        let number: Option<u64> = number.map_err(|error| self.stream_failed(&error))?;
+        self.sessions().extend(number);
         let feed = Feed::start(conn, self.config.server_id, first).await;
         feed.map_err(|error| self.stream_failed(&error))
     }
