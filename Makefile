@@ -75,11 +75,7 @@ bench-sync: ## Compare a sync with a Java pipeline on one broker; writes docs/be
 
 .PHONY: faults
 faults: ## Count what syncs lose and repeat under faults (an hour; FAULTS="pipeline=HTTP fault=cut": a part); writes docs/faults.md
-	$(CLUSTER)/rocketmq/install.sh
-	$(CLUSTER)/databases/install.sh
-	run=$${ROCKETMQ_CONNECTOR_CACHE:-$$HOME/.cache/rocketmq-connector}/run/faults; mkdir -p "$$run/rocketmq" "$$run/databases"; \
-	ROCKETMQ_TEST_RUN=$$run/rocketmq DATABASES_TEST_RUN=$$run/databases \
-	cargo test --locked --features apiserver-tests,broker-tests,e2e-tests --test sync_faults -- $(FAULTS)
+	hack/faults.sh $(FAULTS)
 
 .PHONY: bench-client
 bench-client: ## Compare the RocketMQ layer with the Java, Rust and Go clients on one broker; writes docs/benchmarks.md

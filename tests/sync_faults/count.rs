@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rocketmq_connector::rocketmq::{
-    Client, Consumer, ConsumerConfig, Message, Producer, ProducerConfig, StartFrom, Subscription,
+    Client, Consumer, ConsumerConfig, Message, Producer, ProducerConfig, Queue, StartFrom, Subscription,
 };
 use serde_json::Value;
 
@@ -31,8 +31,8 @@ pub type Counts = BTreeMap<String, usize>;
 /// taken for a repetition of the sync's.
 pub async fn publish(world: Arc<World>, stop: Arc<AtomicBool>, pause: Duration) {
     match &*world.source {
-        Server::Broker(broker) => send(&broker.broker(), &world.origin, &stop, pause).await,
-        Server::Database(database) => change(database, &world.origin, &stop, pause).await,
+        Server::Broker(broker) => send(&broker.broker(), &world, &stop, pause).await,
+        Server::Database(database) => change(database, &world, &stop, pause).await,
         Server::Receiver(_) => {}
     }
 }
@@ -42,11 +42,15 @@ pub fn usual_pause() -> Duration {
     PAUSE
 }
 
-async fn send(broker: &Broker, topic: &str, stop: &AtomicBool, pause: Duration) {
-    let client = broker.client();
+async fn send(broker: &Broker, world: &World, stop: &AtomicBool, pause: Duration) {
+    let (client, topic) = (broker.client(), &world.origin);
     let producer = Producer::new(&client, ProducerConfig::new(unique("publisher"))).unwrap();
     let (mut number, mut attempt) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(pause).await;
+        if world.is_held() {
+            continue;
+        }
         let message = |at: usize| {
             let body = format!(r#"{{"n":"{}-{attempt}"}}"#, number + at);
             Message::new(topic, body).with_sharding_key((at % 7).to_string())
@@ -57,17 +61,21 @@ async fn send(broker: &Broker, topic: &str, stop: &AtomicBool, pause: Duration) 
         } else {
             attempt += 1;
         }
-        tokio::time::sleep(pause).await;
     }
     producer.shutdown().await;
     client.shutdown().await;
 }
 
 /// Adds rows and changes some of those that were added before, in one transaction each time.
-async fn change(database: &DatabaseServer, table: &str, stop: &AtomicBool, pause: Duration) {
+async fn change(database: &DatabaseServer, world: &World, stop: &AtomicBool, pause: Duration) {
+    let table = &world.origin;
     let (mut session, mut number, mut attempt) = (None, 0, 0);
     let mut before = String::new();
     while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(pause).await;
+        if world.is_held() {
+            continue;
+        }
         let ids: Vec<String> = (0..AT_ONCE).map(|at| format!("'{}-{attempt}'", number + at)).collect();
         let rows = ids.iter().map(|id| format!("({id}, 0)")).collect::<Vec<_>>().join(", ");
         let mut statements = vec![format!("INSERT INTO {table} (id, v) VALUES {rows}")];
@@ -87,7 +95,6 @@ async fn change(database: &DatabaseServer, table: &str, stop: &AtomicBool, pause
         } else {
             (session, attempt) = (None, attempt + 1);
         }
-        tokio::time::sleep(pause).await;
     }
 }
 
@@ -155,6 +162,8 @@ async fn stored(client: &Client, topic: &str) -> Option<usize> {
 pub struct Counter<'a> {
     world: &'a World,
     client: Option<Client>,
+    /// Those of the target's topic: name servers may be gone when they are counted.
+    queues: Vec<Queue>,
     session: Option<Session>,
 }
 
@@ -164,13 +173,23 @@ impl<'a> Counter<'a> {
             Server::Broker(broker) => Some(broker.broker().client()),
             _ => None,
         };
-        Self { world, client, session: None }
+        Self { world, client, queues: Vec::new(), session: None }
     }
 
     /// Records at the target; none while it does not answer.
     pub async fn count(&mut self) -> Option<usize> {
         match (&*self.world.target, &self.client) {
-            (Server::Broker(_), Some(client)) => stored(client, &self.world.destination).await,
+            (Server::Broker(_), Some(client)) => {
+                let admin = client.admin();
+                if self.queues.is_empty() {
+                    self.queues = admin.queues(&self.world.destination).await.ok()?.0;
+                }
+                let mut total = 0;
+                for queue in &self.queues {
+                    total += admin.max_offset(queue).await.ok()?;
+                }
+                Some(total as usize)
+            }
             (Server::Database(database), _) => {
                 if self.session.is_none() {
                     self.session = database.session().await.ok();
@@ -196,11 +215,11 @@ impl<'a> Counter<'a> {
     }
 }
 
-/// The longest time in which nothing came to the target, from the first record on until it is told to stop.
+/// The longest time in which nothing came to the target, from the first record on as long as records are published.
 pub async fn longest_pause(world: Arc<World>, stop: Arc<AtomicBool>) -> Duration {
     let mut counter = Counter::new(&world);
     let (mut newest, mut since, mut longest) = (0, Instant::now(), Duration::ZERO);
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) && !world.is_held() {
         let count = counter.count().await.unwrap_or(newest);
         if count > newest {
             if newest > 0 {

@@ -87,9 +87,9 @@ impl DatabaseServer {
         self.up(true);
     }
 
-    pub fn stop(&mut self) {
+    pub fn stop(&self) {
         let _ = Self::script("down.sh").arg(&self.instance).status();
-        self.disk = None;
+        self.disk.iter().for_each(Disk::unmount);
     }
 
     pub fn fill_disk(&self) {

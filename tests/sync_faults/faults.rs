@@ -9,7 +9,12 @@ use super::broker::{Variant, password};
 use super::net::{Net, Side};
 use super::secret::Secret;
 use super::server::{Kind, Server};
-use super::world::{Pipeline, Worker, World};
+use super::soak::soak;
+use super::worker::Worker;
+use super::world::{Pipeline, World};
+
+/// What is to be said of a row; an error where something else than a loss is wrong.
+pub type Note = Result<String, String>;
 
 /// Something that happens.
 pub struct Fault {
@@ -25,14 +30,14 @@ pub struct Fault {
     /// Whether it needs the namespace of the workers, or a file system of its own.
     pub needs_root: bool,
     /// Happens to all pipelines at the same time, and gives a note for each.
-    pub run: for<'a> fn(&'a [Arc<World>]) -> BoxFuture<'a, Vec<String>>,
+    pub run: for<'a> fn(&'a [Arc<World>]) -> BoxFuture<'a, Vec<Note>>,
 }
 
 const fn fault(
     name: &'static str,
     done: &'static str,
     applies: fn(&Pipeline) -> bool,
-    run: for<'a> fn(&'a [Arc<World>]) -> BoxFuture<'a, Vec<String>>,
+    run: for<'a> fn(&'a [Arc<World>]) -> BoxFuture<'a, Vec<Note>>,
 ) -> Fault {
     Fault { name, done, applies, variant: Variant::Plain, is_alone: false, needs_root: false, run }
 }
@@ -114,6 +119,12 @@ pub const FAULTS: &[Fault] = &[
             |worlds| Box::pin(full_disk(worlds)),
         )),
     ),
+    fault(
+        "target: 500, then 429",
+        "the endpoint refuses everything with 500 for 30 s, then with 429 and `Retry-After: 2` for 30 s",
+        |pipeline| pipeline.target == Kind::Http,
+        |worlds| Box::pin(refusals(worlds)),
+    ),
     on(
         Variant::Users,
         fault(
@@ -129,10 +140,16 @@ pub const FAULTS: &[Fault] = &[
         |_| true,
         |worlds| Box::pin(more_and_less(worlds)),
     ),
-    fault("soak", "ten minutes of flow", |_| true, |worlds| Box::pin(soak(worlds))),
+    fault(
+        "soak",
+        "ten minutes of flow, then none. The worker's resident memory is looked at every 5 s: the median of the third minute, of the \
+         last one (8 MiB more at most), the peak (64 MiB at most); then its lag returns to 0 and nothing is in flight",
+        |_| true,
+        |worlds| Box::pin(soak(worlds)),
+    ),
 ];
 
-async fn pause(millis: u64) {
+pub async fn pause(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
 
@@ -145,8 +162,8 @@ fn start(worlds: &[Arc<World>]) -> Vec<Worker> {
     worlds.iter().map(|world| world.start()).collect()
 }
 
-fn no_notes(worlds: &[Arc<World>]) -> Vec<String> {
-    vec![String::new(); worlds.len()]
+fn no_notes(worlds: &[Arc<World>]) -> Vec<Note> {
+    vec![Ok(String::new()); worlds.len()]
 }
 
 /// The servers of a side, each once.
@@ -166,7 +183,7 @@ async fn with_each(servers: Vec<Arc<Server>>, work: fn(&Server)) {
     futures::future::join_all(all).await;
 }
 
-async fn nothing(worlds: &[Arc<World>]) -> Vec<String> {
+async fn nothing(worlds: &[Arc<World>]) -> Vec<Note> {
     let _workers = start(worlds);
     pause(15_000).await;
     no_notes(worlds)
@@ -177,17 +194,17 @@ pub fn kills() -> usize {
     std::env::var("FAULTS_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(50)
 }
 
-async fn kill_worker(worlds: &[Arc<World>]) -> Vec<String> {
+async fn kill_worker(worlds: &[Arc<World>]) -> Vec<Note> {
     for _ in 0..kills() {
         let workers = start(worlds);
         // Moments that differ from run to run, from before the first record to far into the flow.
         pause(600 + (jiff::Timestamp::now().as_nanosecond().unsigned_abs() % 1_900) as u64).await;
         drop(workers);
     }
-    vec![format!("{} kills", kills()); worlds.len()]
+    vec![Ok(format!("{} kills", kills())); worlds.len()]
 }
 
-async fn kill_server(worlds: &[Arc<World>], side: Side) -> Vec<String> {
+async fn kill_server(worlds: &[Arc<World>], side: Side) -> Vec<Note> {
     let _workers = start(worlds);
     for _ in 0..3 {
         pause(5_000).await;
@@ -199,7 +216,7 @@ async fn kill_server(worlds: &[Arc<World>], side: Side) -> Vec<String> {
     no_notes(worlds)
 }
 
-async fn restart_server(worlds: &[Arc<World>], side: Side) -> Vec<String> {
+async fn restart_server(worlds: &[Arc<World>], side: Side) -> Vec<Note> {
     let _workers = start(worlds);
     for _ in 0..2 {
         pause(5_000).await;
@@ -209,7 +226,7 @@ async fn restart_server(worlds: &[Arc<World>], side: Side) -> Vec<String> {
     no_notes(worlds)
 }
 
-async fn name_servers_gone(worlds: &[Arc<World>]) -> Vec<String> {
+async fn name_servers_gone(worlds: &[Arc<World>]) -> Vec<Note> {
     let _workers = start(worlds);
     pause(5_000).await;
     let all = Side::BOTH.map(|side| servers(worlds, side)).concat();
@@ -230,7 +247,7 @@ async fn name_servers_gone(worlds: &[Arc<World>]) -> Vec<String> {
     no_notes(worlds)
 }
 
-async fn cut(worlds: &[Arc<World>], side: Side) -> Vec<String> {
+async fn cut(worlds: &[Arc<World>], side: Side) -> Vec<Note> {
     let _workers = start(worlds);
     pause(8_000).await;
     Net::cut(side);
@@ -240,7 +257,7 @@ async fn cut(worlds: &[Arc<World>], side: Side) -> Vec<String> {
     no_notes(worlds)
 }
 
-async fn half_open(worlds: &[Arc<World>]) -> Vec<String> {
+async fn half_open(worlds: &[Arc<World>]) -> Vec<Note> {
     let _workers = start(worlds);
     pause(8_000).await;
     Net::move_workers();
@@ -248,14 +265,14 @@ async fn half_open(worlds: &[Arc<World>]) -> Vec<String> {
     no_notes(worlds)
 }
 
-async fn full_disk(worlds: &[Arc<World>]) -> Vec<String> {
+async fn full_disk(worlds: &[Arc<World>]) -> Vec<Note> {
     let _workers = start(worlds);
     pause(8_000).await;
     with_each(servers(worlds, Side::Target), Server::fill_disk).await;
     pause(40_000).await;
     with_each(servers(worlds, Side::Target), Server::free_disk).await;
     pause(30_000).await;
-    worlds.iter().map(|world| told(world)).collect()
+    worlds.iter().map(|world| Ok(told(world))).collect()
 }
 
 /// With which reasons the workers have told that the target fails.
@@ -274,7 +291,26 @@ fn told(world: &World) -> String {
     }
 }
 
-async fn rotate(worlds: &[Arc<World>]) -> Vec<String> {
+async fn refusals(worlds: &[Arc<World>]) -> Vec<Note> {
+    let _workers = start(worlds);
+    let refuse = |status| {
+        for server in servers(worlds, Side::Target) {
+            if let Server::Receiver(receiver) = &*server {
+                receiver.refuse(status);
+            }
+        }
+    };
+    pause(8_000).await;
+    for status in [Some(500), Some(429)] {
+        refuse(status);
+        pause(30_000).await;
+    }
+    refuse(None);
+    pause(15_000).await;
+    worlds.iter().map(|world| Ok(told(world))).collect()
+}
+
+async fn rotate(worlds: &[Arc<World>]) -> Vec<Note> {
     let _workers = start(worlds);
     pause(8_000).await;
     for (new, old) in [("second-user", "first-user"), ("first-user", "second-user")] {
@@ -289,7 +325,7 @@ async fn rotate(worlds: &[Arc<World>]) -> Vec<String> {
     }
     let refused = |world: &Arc<World>| world.log().matches("the earlier ones stay in use").count();
     let note = |times| if times == 0 { String::new() } else { format!("refused {times} times before they were taken") };
-    worlds.iter().map(|world| note(refused(world))).collect()
+    worlds.iter().map(|world| Ok(note(refused(world)))).collect()
 }
 
 async fn rotate_one(server: &Arc<Server>, secrets: &[&Secret], new: &'static str, old: &'static str) {
@@ -321,7 +357,7 @@ async fn rotate_one(server: &Arc<Server>, secrets: &[&Secret], new: &'static str
     }
 }
 
-async fn more_and_less(worlds: &[Arc<World>]) -> Vec<String> {
+async fn more_and_less(worlds: &[Arc<World>]) -> Vec<Note> {
     let _first = start(worlds);
     for _ in 0..2 {
         let more: Vec<Vec<Worker>> = (0..3).map(|_| start(worlds)).collect();
@@ -333,22 +369,4 @@ async fn more_and_less(worlds: &[Arc<World>]) -> Vec<String> {
         pause(5_000).await;
     }
     no_notes(worlds)
-}
-
-/// Seconds of the soak.
-pub fn soak_seconds() -> u64 {
-    std::env::var("FAULTS_SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(600)
-}
-
-async fn soak(worlds: &[Arc<World>]) -> Vec<String> {
-    let workers = start(worlds);
-    // What a worker needs once is there behind the first minute.
-    let first = soak_seconds().min(60);
-    pause(first * 1_000).await;
-    let begin: Vec<f64> = workers.iter().map(Worker::resident).collect();
-    pause((soak_seconds() - first) * 1_000).await;
-    let memory = |(begin, worker): (f64, &Worker)| {
-        format!("memory {begin:.1} MiB behind {first} s, {:.1} MiB at the end", worker.resident())
-    };
-    begin.into_iter().zip(&workers).map(memory).collect()
 }

@@ -46,7 +46,7 @@ impl Side {
 /// Last part of the address that workers have.
 static WORKER: AtomicU8 = AtomicU8::new(2);
 
-/// The namespace and its links, until it is dropped.
+/// The namespace and its links; `clean.sh` removes them.
 pub struct Net(());
 
 /// Whether a command could be run.
@@ -65,8 +65,6 @@ fn ip(arguments: &str) -> Result<(), String> {
 impl Net {
     /// Makes the namespace and its links; or tells why that cannot be.
     pub fn new() -> Result<Self, String> {
-        let net = Self(());
-        net.remove();
         ip(&format!("netns add {NAME}"))?;
         ip(&format!("-n {NAME} link set lo up"))?;
         for side in Side::BOTH {
@@ -77,14 +75,7 @@ impl Net {
             ip(&format!("-n {NAME} addr add {}/24 dev {inner}", side.host(2)))?;
             ip(&format!("-n {NAME} link set {inner} up"))?;
         }
-        Ok(net)
-    }
-
-    fn remove(&self) {
-        for side in Side::BOTH {
-            let _ = ip(&format!("link del {}", side.link()));
-        }
-        let _ = ip(&format!("netns del {NAME}"));
+        Ok(Self(()))
     }
 
     /// Address of the servers of a side.
@@ -92,10 +83,15 @@ impl Net {
         side.host(1)
     }
 
-    /// A command that runs in the namespace.
-    pub fn command(program: &str) -> Command {
+    /// Address of the workers on the link to a side.
+    pub fn worker_address(side: Side) -> String {
+        side.host(WORKER.load(Ordering::Relaxed))
+    }
+
+    /// A command that runs in the namespace; its process is that of the program.
+    pub fn command(program: &std::path::Path) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", NAME, program]);
+        command.args(["netns", "exec", NAME]).arg(program);
         command
     }
 
@@ -120,13 +116,7 @@ impl Net {
     }
 }
 
-impl Drop for Net {
-    fn drop(&mut self) {
-        self.remove();
-    }
-}
-
-/// A file system in memory that is full when it is told to.
+/// A file system in memory that is full when it is told to. The name in front of its folder is by which `clean.sh` finds it.
 pub struct Disk {
     folder: std::path::PathBuf,
 }
@@ -143,7 +133,8 @@ impl Disk {
         disk
     }
 
-    fn unmount(&self) {
+    /// Gives the folder back.
+    pub fn unmount(&self) {
         let _ = run(Command::new("umount").arg(&self.folder));
     }
 
@@ -172,11 +163,5 @@ impl Disk {
     /// Gives the space back.
     pub fn free(&self) {
         std::fs::remove_file(self.filler()).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.unmount();
     }
 }

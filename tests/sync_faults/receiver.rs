@@ -3,22 +3,34 @@
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-type Taken = Arc<Mutex<BTreeMap<String, usize>>>;
+/// Seconds that an answer 429 asks to wait.
+const RETRY_SECONDS: &str = "2";
+
+/// What outlives a death of the endpoint.
+#[derive(Default)]
+struct Kept {
+    taken: Mutex<BTreeMap<String, usize>>,
+    /// Status with which everything is refused; 0 for none.
+    refusal: AtomicU16,
+}
 
 /// The endpoint; what it has taken outlives its death.
 pub struct Receiver {
     address: SocketAddr,
-    taken: Taken,
+    kept: Arc<Kept>,
     /// None while it is dead. A runtime of its own, so that its connections end with it.
     runtime: Mutex<Option<Runtime>>,
 }
@@ -28,7 +40,7 @@ impl Receiver {
     pub fn start(host: &str) -> Self {
         let listener = TcpListener::bind((host, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let receiver = Self { address, taken: Taken::default(), runtime: Mutex::default() };
+        let receiver = Self { address, kept: Arc::default(), runtime: Mutex::default() };
         receiver.serve(listener);
         receiver
     }
@@ -37,7 +49,7 @@ impl Receiver {
         listener.set_nonblocking(true).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let router =
-            Router::new().fallback(take).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&self.taken));
+            Router::new().fallback(answer).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&self.kept));
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             axum::serve(listener, router).into_future().await.unwrap();
@@ -70,7 +82,12 @@ impl Receiver {
 
     /// How often each record was taken.
     pub fn taken(&self) -> BTreeMap<String, usize> {
-        self.taken.lock().unwrap().clone()
+        self.kept.taken.lock().unwrap().clone()
+    }
+
+    /// Refuses everything with this status, or nothing.
+    pub fn refuse(&self, status: Option<u16>) {
+        self.kept.refusal.store(status.unwrap_or(0), Ordering::Relaxed);
     }
 }
 
@@ -80,9 +97,19 @@ impl Drop for Receiver {
     }
 }
 
-async fn take(State(taken): State<Taken>, body: Bytes) -> StatusCode {
-    let Ok(Value::Array(records)) = serde_json::from_slice(&body) else { return StatusCode::BAD_REQUEST };
-    let mut taken = taken.lock().unwrap();
+async fn answer(State(kept): State<Arc<Kept>>, body: Bytes) -> Response {
+    match StatusCode::from_u16(kept.refusal.load(Ordering::Relaxed)) {
+        Ok(StatusCode::TOO_MANY_REQUESTS) => {
+            (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, RETRY_SECONDS)]).into_response()
+        }
+        Ok(status) => status.into_response(),
+        Err(_) => take(&kept, &body).into_response(),
+    }
+}
+
+fn take(kept: &Kept, body: &Bytes) -> StatusCode {
+    let Ok(Value::Array(records)) = serde_json::from_slice(body) else { return StatusCode::BAD_REQUEST };
+    let mut taken = kept.taken.lock().unwrap();
     for record in records {
         let Some(number) = record["body"]["n"].as_str() else { return StatusCode::BAD_REQUEST };
         *taken.entry(number.to_owned()).or_default() += 1;

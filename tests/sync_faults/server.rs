@@ -1,7 +1,7 @@
-//! The servers of a run: started when they are first needed, and stopped at its end.
+//! The servers of a run: started when they are first needed, stopped when they are not needed any more; `clean.sh` stops the last.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::broker::{BrokerServer, Variant};
 use super::database::{DatabaseServer, Dialect};
@@ -51,7 +51,7 @@ impl Server {
         }
     }
 
-    fn stop(&mut self) {
+    fn stop(&self) {
         match self {
             Self::Broker(broker) => broker.stop(),
             Self::Database(database) => database.stop(),
@@ -96,7 +96,7 @@ impl Servers {
         if kind == Kind::Http {
             return Arc::new(Server::start(kind, side, variant, &address));
         }
-        let mut running = self.running.lock().unwrap();
+        let mut running = self.running();
         let start = || {
             println!("starting {kind:?} as {}, {variant:?}", side.name());
             Arc::new(Server::start(kind, side, variant, &address))
@@ -104,20 +104,19 @@ impl Servers {
         Arc::clone(running.entry((kind, side, variant)).or_insert_with(start))
     }
 
-    /// Stops those that are not needed any more.
+    /// Stops those that are not needed any more, whoever still has them.
     pub fn stop_unless(&self, keep: impl Fn(Kind, Side, Variant) -> bool) {
-        self.running.lock().unwrap().retain(|(kind, side, variant), server| {
+        self.running().retain(|(kind, side, variant), server| {
             let keep = keep(*kind, *side, *variant);
-            if !keep && let Some(server) = Arc::get_mut(server) {
+            if !keep {
                 server.stop();
             }
             keep
         });
     }
-}
 
-impl Drop for Servers {
-    fn drop(&mut self) {
-        self.stop_unless(|_, _, _| false);
+    /// Those that run; also behind a server that did not start.
+    fn running(&self) -> MutexGuard<'_, HashMap<(Kind, Side, Variant), Arc<Server>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,12 +21,15 @@ pub struct Outcome {
     /// Seconds in which nothing came to the target while records were published.
     pub pause: f64,
     pub note: String,
+    /// Whether something else than a loss is wrong.
+    pub is_broken: bool,
 }
 
 impl Outcome {
     fn row(&self) -> String {
-        let Self { pipeline, fault, records, lost, repeated, pause, note } = self;
-        format!("| {pipeline} | {fault} | {records} | {lost} | {repeated} | {pause:.1} s | {note} |")
+        let Self { pipeline, fault, records, lost, repeated, pause, note, is_broken } = self;
+        let mark = if *is_broken { "WRONG: " } else { "" };
+        format!("| {pipeline} | {fault} | {records} | {lost} | {repeated} | {pause:.1} s | {mark}{note} |")
     }
 }
 

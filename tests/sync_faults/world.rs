@@ -1,23 +1,25 @@
 //! A pipeline that a fault happens to: its two sides, its configuration, and its workers.
 
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rocketmq_connector::worker_config::SyncConfig;
 use rocketmq_connector::worker_config::connection::{ClusterConfig, CredentialFiles};
 use rocketmq_connector::worker_config::sync::{
     BatchConfig, DatabaseConfig, Ddl, ErrorConfig, Format, HttpTargetConfig, MySqlSourceConfig, OnInvalid,
     PostgresSourceConfig, RocketMqSourceConfig, RocketMqTargetConfig, SourceConfig, TableTargetConfig, TargetConfig,
 };
-use rocketmq_connector::worker_config::{Role, SyncConfig};
 
 use super::broker::{BrokerServer, Variant, password};
 use super::database::{DatabaseServer, Dialect};
-use super::net::{Net, Side};
+use super::net::Side;
 use super::secret::Secret;
 use super::server::{Kind, Server, Servers};
+use super::worker::{self, Worker};
 use super::worker_support::sync::{from_topic, pipeline as new_pipeline, to_topic};
-use super::worker_support::{eventually, unique, worker_config};
+use super::worker_support::{eventually, unique};
 
 /// From where to where.
 pub struct Pipeline {
@@ -65,6 +67,7 @@ pub struct World {
     secrets: [Option<Secret>; 2],
     folder: tempfile::TempDir,
     is_apart: bool,
+    is_held: AtomicBool,
 }
 
 impl World {
@@ -87,9 +90,10 @@ impl World {
             errors: ErrorConfig { retry_interval_millis: 5_000, retry_for_millis: None, on_invalid: OnInvalid::Stop },
             ..new_pipeline(&name, from, to)
         };
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in(worker::folder("workers")).unwrap();
         let is_apart = servers.net.is_some();
-        let world = Self { source, target, origin, destination, config, secrets, folder, is_apart };
+        let world =
+            Self { source, target, origin, destination, config, secrets, folder, is_apart, is_held: false.into() };
         world.begin_the_log().await;
         world
     }
@@ -123,44 +127,26 @@ impl World {
 
     /// Starts a worker.
     pub fn start(&self) -> Worker {
-        let path = self.folder.path().join(format!("{}.json", unique("worker")));
-        let text = worker_config(Role::Sync(Box::new(self.config.clone()))).to_json().unwrap();
-        std::fs::write(&path, text).unwrap();
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let program = env!("CARGO_BIN_EXE_rocketmq-connector");
-        let mut command = if self.is_apart { Net::command(program) } else { Command::new(program) };
-        command.args(["worker", "--config"]).arg(&path).stdout(Stdio::null()).stderr(log);
-        Worker(command.spawn().unwrap())
+        Worker::start(&self.config, self.folder.path(), &self.log_path(), self.is_apart)
+    }
+
+    /// Publishes nothing more.
+    pub fn hold(&self) {
+        self.is_held.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Relaxed)
     }
 
     /// What the workers have said.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-}
-
-/// A process, killed with SIGKILL when it is dropped.
-pub struct Worker(Child);
-
-impl Worker {
-    /// SIGTERM, and waits for the end.
-    pub fn drain(mut self) {
-        assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());
-        self.0.wait().unwrap();
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// Resident memory in MiB.
-    pub fn resident(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1024.0
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    /// Where that is.
+    pub fn log_path(&self) -> PathBuf {
+        worker::folder("logs").join(format!("{}.log", self.origin))
     }
 }
 
