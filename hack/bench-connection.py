@@ -268,6 +268,7 @@ def many_connections():
         requests, busy = measure.audited(NAME, quiet), (measure.cpu(operator.pid) - before) / QUIET * 60
         full = measure.memory(operator.pid)
         resident = sorted(measure.memory(worker.process.pid) for worker in workers)
+        own = statistics.median(measure.own_memory(worker.process.pid) for worker in workers)
     finally:
         operator.terminate()
         operator.wait(30)
@@ -290,7 +291,7 @@ def many_connections():
 | tests a second while nothing changes, average and most | {average:.1f} and {max(by_second.values(), default=0)} | no burst |
 | operator's requests in {QUIET} s meanwhile | {named(counts)}; at most {measure.most_a_second(requests)} in one second | no burst |
 | operator's CPU meanwhile | {busy:.2f} s a minute | |
-| memory of an idle worker, median and most | {statistics.median(resident):.1f} and {resident[-1]:.1f} MiB | 15 MiB: {verdict(statistics.median(resident) <= 15)} |
+| memory of an idle worker, median and most | {statistics.median(resident):.1f} and {resident[-1]:.1f} MiB, of which {own:.1f} its own and the rest pages of the program's file | 15 MiB: {verdict(statistics.median(resident) <= 15)} |
 """
 
 

@@ -15,6 +15,14 @@ def kubectl(*arguments, text=None):
     return subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, check=True).stdout
 
 
+def own_memory(pid):
+    """The part of it that the process does not share with the file of its program, in MiB."""
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1024
+    raise SystemExit(f"error: /proc/{pid}/status has no RssAnon")
+
+
 def memory(pid):
     """Resident memory of a process in MiB."""
     return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
