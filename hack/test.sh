@@ -4,7 +4,7 @@
 #     lint          formatting, clippy with warnings as errors
 #     unit          unit, property, architecture and documentation tests: no server
 #     apiserver     CRDs and reconcilers against a real API server
-#     conformance   the RocketMQ client and the workers against real brokers, 4.9 and 5.x, plain, acl and tls, and databases
+#     conformance   the RocketMQ client and the workers against real brokers, 4.9 and 5.x, plain, acl and tls, databases and S3
 #     e2e           image, chart and pods in a real cluster; runs beside conformance when both are asked for
 # The test targets of a step are those whose `required-features` in Cargo.toml name it (apiserver-tests, broker-tests,
 # e2e-tests). Servers are installed and built when they are missing, started when they do not run, and those that were
@@ -13,7 +13,7 @@
 #   ROCKETMQ_CONNECTOR_CACHE      where servers are built and run (default ~/.cache/rocketmq-connector)
 #   USE_EXISTING_CLUSTER=true     apiserver and e2e use the current kubeconfig; e2e also needs E2E_IMAGE and E2E_PROBE_IMAGE,
 #                                 which that cluster can pull, and E2E_BROKER_ADDRESS, where its pods reach this machine's
-#                                 brokers and databases
+#                                 brokers, databases and S3
 #   KEEP_SERVERS=1                stop nothing at the end
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/rocketmq/settings.sh"
@@ -28,6 +28,7 @@ E2E_PID= E2E_BEGUN=
 STARTED_CLUSTER=
 STARTED_BROKERS=()
 STARTED_DATABASES=()
+STARTED_OBJECTS=()
 RESULTS=()
 
 # ---- servers
@@ -42,6 +43,7 @@ stop_started() {
     [ -z "$STARTED_CLUSTER" ] || "$CLUSTER_SCRIPTS/kubernetes/down.sh"
     [ ${#STARTED_BROKERS[@]} = 0 ] || "$CLUSTER_SCRIPTS/rocketmq/down.sh" "${STARTED_BROKERS[@]}"
     [ ${#STARTED_DATABASES[@]} = 0 ] || "$CLUSTER_SCRIPTS/databases/down.sh" "${STARTED_DATABASES[@]}"
+    [ ${#STARTED_OBJECTS[@]} = 0 ] || "$CLUSTER_SCRIPTS/objects/down.sh" "${STARTED_OBJECTS[@]}"
   fi
   exit "$status"
 }
@@ -62,7 +64,9 @@ begin_install() {
   local commands=()
   if needs conformance || needs e2e; then commands+=("$CLUSTER_SCRIPTS/rocketmq/install.sh"); fi
   if needs conformance || needs e2e; then commands+=("$CLUSTER_SCRIPTS/databases/install.sh"); fi
+  if needs conformance || needs e2e; then commands+=("$CLUSTER_SCRIPTS/objects/install.sh"); fi
   if needs conformance; then commands+=("$REPOSITORY/tests/dapr_sdk/install.sh" "$REPOSITORY/tests/mq_http_sdk/install.sh"); fi
+  if needs conformance; then commands+=("$REPOSITORY/tests/worker_sink_objects/install.sh"); fi
   if own_cluster; then
     if needs apiserver || needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh control-plane"); fi
     if needs e2e; then commands+=("$CLUSTER_SCRIPTS/kubernetes/install.sh" "$CLUSTER_SCRIPTS/kubernetes/image-build.sh base"); fi
@@ -111,6 +115,16 @@ start_databases() { # conformance|e2e [ADDRESS]
   SET=$1 BIND_ADDRESS=${2:-127.0.0.1} "$CLUSTER_SCRIPTS/databases/up.sh"
   DATABASES_TEST_RUN=$("$CLUSTER_SCRIPTS/databases/status.sh" folder)
   export DATABASES_TEST_RUN
+}
+
+start_objects() { # conformance|e2e [ADDRESS]
+  await_install
+  local stopped
+  mapfile -t stopped < <(SET=$1 "$CLUSTER_SCRIPTS/objects/status.sh" stopped)
+  STARTED_OBJECTS+=("${stopped[@]}")
+  SET=$1 BIND_ADDRESS=${2:-127.0.0.1} "$CLUSTER_SCRIPTS/objects/up.sh"
+  OBJECTS_TEST_RUN=$("$CLUSTER_SCRIPTS/objects/status.sh" folder)
+  export OBJECTS_TEST_RUN
 }
 
 # ---- steps
@@ -163,6 +177,7 @@ run_conformance() {
   fi
   start_brokers conformance
   start_databases conformance
+  start_objects conformance
   # these tests wait for brokers most of their time
   RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} test_feature broker-tests
 }
@@ -180,6 +195,7 @@ begin_e2e() {
   fi
   start_brokers e2e
   start_databases e2e "${E2E_BROKER_ADDRESS:-$NODE_ADDRESS}"
+  start_objects e2e "${E2E_BROKER_ADDRESS:-$NODE_ADDRESS}"
   set -m # a process group of its own
   e2e_tests > "$E2E_LOG" 2>&1 < /dev/null &
   E2E_PID=$!

@@ -17,6 +17,7 @@ pub mod reference;
 pub mod status;
 pub mod sync;
 pub mod sync_database;
+pub mod sync_objects;
 mod sync_status;
 mod sync_target;
 mod sync_topics;

@@ -1,4 +1,4 @@
-//! A data pipeline between a RocketMQ cluster and another one, a database or an HTTP endpoint.
+//! A data pipeline between a RocketMQ cluster and another one, a database, an HTTP endpoint or an object store.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -12,7 +12,7 @@ use super::template::PodTemplate;
 use super::workload::{Autoscaling, DesiredState};
 
 pub use super::sync_status::{RocketMQSyncStatus, SyncHeartbeat};
-pub use super::sync_target::{Delay, FileFormat, HttpTarget, ObjectStorageTarget, SyncTarget};
+pub use super::sync_target::{Delay, HttpTarget, SyncTarget};
 pub use super::sync_topics::TopicMapping;
 pub use super::sync_transform::{CastType, Transform};
 pub use super::sync_verify::{VERIFY_ANNOTATION, VerifyMode, VerifySpec};

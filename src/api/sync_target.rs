@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::quantity::{ByteSize, Duration};
+use super::quantity::Duration;
 use super::reference::{ConnectionRef, Credential, Tls};
 use super::sync_database::{MySqlTarget, PostgresTarget};
+use super::sync_objects::ObjectStorageTarget;
 use super::sync_topics::TopicMapping;
 
 /// Where records go.
@@ -76,7 +76,7 @@ pub struct SyncTarget {
     /// An HTTP endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpTarget>,
-    /// Files in an object store.
+    /// Objects of an object store, or files on a volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_storage: Option<ObjectStorageTarget>,
 }
@@ -132,50 +132,6 @@ pub struct HttpTarget {
 
 fn default_http_timeout() -> Duration {
     "30s".into()
-}
-
-/// Files in an object store.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectStorageTarget {
-    /// Where files go: s3://bucket/prefix or file:///folder.
-    #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("self.matches('^(s3|file)://[^ ]+$')")
-        .message("target.objectStorage.url must be s3://bucket/prefix or file:///folder"))]
-    pub url: String,
-    /// Endpoint of an S3-compatible store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub endpoint: Option<String>,
-    /// Region of the bucket.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    pub region: Option<String>,
-    /// Access key of the store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_key: Option<Credential>,
-    /// Secret key of the store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_key: Option<Credential>,
-    /// Format of the files.
-    #[serde(default)]
-    pub file_format: FileFormat,
-    /// Size at which a file is closed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub roll_size: Option<ByteSize>,
-    /// Age at which a file is closed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub roll_interval: Option<Duration>,
-}
-
-/// Format of files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum FileFormat {
-    /// One JSON object a line.
-    #[default]
-    JsonLines,
-    /// Parquet.
-    Parquet,
 }
 
 // Serde asks for a reference.

@@ -29,7 +29,7 @@ pub use admin::Admin;
 pub use client::Client;
 pub use config::{ClientConfig, Credentials, TlsConfig};
 pub use consumer::{
-    Consumer, ConsumerConfig, ConsumerStatus, Delivery, Filter, QueueStatus, Redelivery, StartFrom, Subscription,
+    Aside, Consumer, ConsumerConfig, ConsumerStatus, Delivery, Filter, QueueStatus, Redelivery, StartFrom, Subscription,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use message::{Delay, Message, ReceivedMessage, SendReceipt, SendStatus};

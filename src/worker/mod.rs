@@ -8,6 +8,7 @@ pub mod binding;
 pub mod config;
 pub mod connection;
 pub mod database;
+pub mod endpoint;
 pub mod error;
 pub mod format;
 pub mod grpc;

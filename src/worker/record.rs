@@ -137,6 +137,8 @@ pub struct MessageParts {
     pub queue: Option<QueueOf>,
     /// When the sender made it, milliseconds since the Unix epoch.
     pub born_millis: i64,
+    /// When the broker stored it, milliseconds since the Unix epoch; the same however often it comes.
+    pub stored_millis: i64,
 }
 
 /// A queue by its number among all readable queues of a topic, in the order topic, broker, queue id.

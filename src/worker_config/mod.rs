@@ -11,6 +11,7 @@ pub mod connection;
 pub mod models;
 pub mod report;
 pub mod sync;
+pub mod sync_objects;
 pub mod sync_source;
 pub mod sync_target;
 pub mod sync_topics;

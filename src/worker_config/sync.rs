@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::connection::{ClusterConfig, TlsFiles};
 use super::verify::VerifyConfig;
 
+pub use super::sync_objects::{
+    Compression, FileFormat, KeyFiles, ObjectStorageTargetConfig, PartitionBy, S3Config, StoreConfig,
+};
 pub use super::sync_source::{
     DatabaseConfig, Ddl, FilterConfig, HeartbeatSource, MySqlSourceConfig, PostgresSourceConfig, RocketMqSourceConfig,
     SourceConfig, StartOffset, SyncStart,
 };
-pub use super::sync_target::{
-    DelayConfig, FileFormat, HttpTargetConfig, ObjectStorageTargetConfig, RocketMqTargetConfig, TableTargetConfig,
-    TargetConfig,
-};
+pub use super::sync_target::{DelayConfig, HttpTargetConfig, RocketMqTargetConfig, TableTargetConfig, TargetConfig};
 pub use super::sync_topics::{DiscoveryConfig, PatternError, TopicMap, TopicMapConfig};
 
 /// A data pipeline.
@@ -229,8 +229,10 @@ impl SyncConfig {
                 files.extend(target.tls.iter_mut().flat_map(tls_files_mut));
             }
             TargetConfig::ObjectStorage(target) => {
-                files.extend(target.access_key_file.as_mut());
-                files.extend(target.secret_key_file.as_mut());
+                if let StoreConfig::S3(store) = &mut target.store {
+                    files.extend(store.keys.iter_mut().flat_map(|keys| [&mut keys.access_key, &mut keys.secret_key]));
+                    files.extend(store.tls.iter_mut().flat_map(tls_files_mut));
+                }
             }
         }
         files

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::connection::{ClusterConfig, TlsFiles};
+use super::sync_objects::ObjectStorageTargetConfig;
 use super::sync_source::DatabaseConfig;
 use super::sync_topics::TopicMapConfig;
 
@@ -103,39 +104,4 @@ pub struct HttpTargetConfig {
     /// TLS settings for https.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
-}
-
-/// Files in an object store as target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ObjectStorageTargetConfig {
-    /// `s3://bucket/prefix` or `file:///folder`.
-    pub url: String,
-    /// Endpoint of an S3-compatible store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
-    /// Region of the bucket.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    /// File of the access key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_key_file: Option<String>,
-    /// File of the secret key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_key_file: Option<String>,
-    /// Format of the files.
-    pub file_format: FileFormat,
-    /// Bytes at which a file is closed.
-    pub roll_bytes: u64,
-    /// Age in milliseconds at which a file is closed.
-    pub roll_millis: u64,
-}
-
-/// Format of files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FileFormat {
-    /// One JSON object a line.
-    JsonLines,
-    /// Parquet.
-    Parquet,
 }

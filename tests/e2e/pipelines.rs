@@ -1,9 +1,12 @@
-//! The samples of pipelines between RocketMQ, databases and HTTP, in pods, on real servers.
+//! The samples of pipelines between RocketMQ, databases, HTTP and object storage, in pods, on real servers.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use mysql_async::prelude::Queryable;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use rocketmq_connector::rocketmq::{Client, ClientConfig, Message, Producer, ProducerConfig};
 use serde_json::{Value, json};
 
@@ -21,13 +24,7 @@ struct Database {
 
 impl Database {
     fn load(instance: &str) -> Result<Self, Failure> {
-        let folder = std::env::var("DATABASES_TEST_RUN").map_err(|_| "DATABASES_TEST_RUN is not set; run make e2e")?;
-        let file = PathBuf::from(folder).join(instance).join("env");
-        let text = std::fs::read_to_string(&file).map_err(|error| {
-            format!("{}: {error}; start it with SET=e2e tests/cluster/databases/up.sh", file.display())
-        })?;
-        let pairs = text.lines().filter_map(|line| line.split_once('='));
-        Ok(Self { settings: pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect() })
+        Ok(Self { settings: settings("databases", instance)? })
     }
 
     fn setting(&self, key: &str) -> &str {
@@ -92,7 +89,18 @@ impl Database {
     }
 }
 
-/// Messages to a table of PostgreSQL, to one of MariaDB and to an HTTP endpoint; rows of both to topics.
+/// The settings of a server that the scripts of a folder of `tests/cluster` have started.
+fn settings(kind: &str, instance: &str) -> Result<BTreeMap<String, String>, Failure> {
+    let variable = format!("{}_TEST_RUN", kind.to_uppercase());
+    let folder = std::env::var(&variable).map_err(|_| format!("{variable} is not set; run make e2e"))?;
+    let file = PathBuf::from(folder).join(instance).join("env");
+    let text = fs::read_to_string(&file)
+        .map_err(|error| format!("{}: {error}; start it with SET=e2e tests/cluster/{kind}/up.sh", file.display()))?;
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    Ok(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+}
+
+/// Messages to a table of PostgreSQL, to one of MariaDB, to an HTTP endpoint, to a bucket and to a volume; rows of both to topics.
 pub async fn samples(world: &World) -> Outcome {
     let (postgres, mariadb) = (Database::load("e2e-postgres")?, Database::load("e2e-mariadb")?);
     let connection = json!({
@@ -106,10 +114,12 @@ pub async fn samples(world: &World) -> Outcome {
     to_postgres(world, &postgres, &orders).await?;
     to_mariadb(world, &mariadb, &customers).await?;
     to_http(world, &orders).await?;
+    to_bucket(world, &orders).await?;
+    to_volume(world, &orders).await?;
     from_postgres(world, &postgres).await?;
     from_mariadb(world, &mariadb).await?;
-    for sync in ["orders-to-warehouse", "customers-to-reports", "orders-to-hooks", "shop-changes", "shop-mysql-changes"]
-    {
+    let tables = ["orders-to-warehouse", "customers-to-reports", "shop-changes", "shop-mysql-changes"];
+    for sync in tables.into_iter().chain(["orders-to-hooks", "orders-to-lake"]) {
         world.kubectl(&["delete", "rmqsync", sync]).await?;
     }
     world.kubectl(&["delete", "rmqconn", CONNECTION]).await.map(|_| ())
@@ -212,6 +222,92 @@ async fn to_http(world: &World, topic: &str) -> Outcome {
     .await?;
     world.show(&format!("the endpoint got {RECORDS} records in {requests} requests {:.1} s later", took.as_secs_f64()));
     Ok(())
+}
+
+async fn to_bucket(world: &World, topic: &str) -> Outcome {
+    let server = settings("objects", "e2e-s3")?;
+    let keys = json!({"accessKey": server["ACCESS_KEY"], "secretKey": server["SECRET_KEY"]});
+    let bucket = Path::new(&server["DATA"]).join(topic);
+    fs::create_dir_all(&bucket)?;
+    let manifests = sample(world, "sync_object_storage.yaml", &keys, |spec| {
+        spec["source"]["topics"] = json!([topic]);
+        let store = &mut spec["target"]["objectStorage"];
+        store["url"] = json!(format!("s3://{topic}/raw"));
+        store["endpoint"] = json!(server["ENDPOINT"]);
+        store["region"] = json!(server["REGION"]);
+        store["rollInterval"] = json!("2s");
+        Ok(())
+    })?;
+    world.apply(&manifests).await?;
+    world.condition("RocketMQSync", "orders-to-lake", "Ready", "True", "").await?;
+    let (_, took) = wait_for("all records in the bucket", LIMIT, || async {
+        let mut rows = 0;
+        for file in files(&bucket, "parquet")? {
+            rows += SerializedFileReader::new(File::open(file)?)?.metadata().file_metadata().num_rows();
+        }
+        expect(rows == i64::try_from(RECORDS)?, || format!("it has {rows}"))
+    })
+    .await?;
+    world.show(&format!("{RECORDS} records are in Parquet files of a bucket {:.1} s later", took.as_secs_f64()));
+    Ok(())
+}
+
+/// A volume of the node, which is this machine, bound to the claim of the sample.
+async fn to_volume(world: &World, topic: &str) -> Outcome {
+    if std::env::var("USE_EXISTING_CLUSTER").is_ok_and(|own| own == "true") {
+        return Ok(()); // whose nodes' folders are not ours
+    }
+    let folder = tempfile::tempdir()?;
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777))?;
+    let volume = json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": topic},
+        "spec": {
+            "capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": "", "hostPath": {"path": folder.path()},
+        },
+    });
+    world.apply(&[volume]).await?;
+    let mut manifests = world.samples("sync_object_storage_volume.yaml")?;
+    for manifest in &mut manifests {
+        if manifest["kind"] == "PersistentVolumeClaim" {
+            manifest["spec"]["storageClassName"] = json!("");
+            manifest["spec"]["volumeName"] = json!(topic);
+        } else {
+            let spec = &mut manifest["spec"];
+            spec["source"]["connectionRef"]["name"] = json!(CONNECTION);
+            spec["source"]["topics"] = json!([topic]);
+            spec["source"]["startFrom"] = json!({"position": "First"});
+            spec["target"]["objectStorage"]["rollInterval"] = json!("2s");
+            spec["target"]["objectStorage"]["compression"] = json!("None");
+        }
+    }
+    world.apply(&manifests).await?;
+    world.condition("RocketMQSync", "orders-to-files", "Ready", "True", "").await?;
+    let (_, took) = wait_for("all records on the volume", LIMIT, || async {
+        let texts: Vec<String> =
+            files(folder.path(), "jsonl")?.iter().map(fs::read_to_string).collect::<Result<_, _>>()?;
+        let lines = texts.iter().map(|text| text.lines().count()).sum::<usize>();
+        expect(lines == RECORDS, || format!("it has {lines}"))
+    })
+    .await?;
+    world.show(&format!("{RECORDS} records are in files of a volume {:.1} s later", took.as_secs_f64()));
+    world.kubectl(&["delete", "rmqsync", "orders-to-files", "--wait=true"]).await?;
+    world.kubectl(&["delete", "pvc", "order-files", "--wait=false"]).await?;
+    world.kubectl(&["delete", "pv", topic, "--wait=false"]).await.map(|_| ())
+}
+
+/// The files below a folder with this extension.
+fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path, extension)?);
+        } else if path.extension().is_some_and(|known| known == extension) {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// Tables that are new, with rows, and how they are named in the manifest and as topics.

@@ -105,6 +105,7 @@ pub fn validate(
             template,
             grace_seconds: grace_seconds(input.as_ref()),
             leave_seconds: if output.is_some() { LEAVE_SECONDS } else { 0 },
+            volume: None,
         },
         cluster,
         topics: spec.topics.iter().map(|topic| topic_config(topic)).collect(),

@@ -96,6 +96,7 @@ pub fn validate(
             template,
             grace_seconds: GRACE_SECONDS,
             leave_seconds: 0,
+            volume: None,
         },
         cluster,
         usage: usage(spec.connection_type),

@@ -2,6 +2,7 @@
 
 mod build;
 mod dereference;
+mod objects;
 mod reconcile;
 mod sides;
 mod source;

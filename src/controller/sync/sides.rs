@@ -89,6 +89,11 @@ pub fn own_files(spec: &RocketMQSyncSpec) -> Vec<MountedFile> {
     if let Some(store) = &target.object_storage {
         files.extend(optional(STORE_ACCESS_KEY, "spec.target.objectStorage.accessKey", store.access_key.as_ref()));
         files.extend(optional(STORE_SECRET_KEY, "spec.target.objectStorage.secretKey", store.secret_key.as_ref()));
+        files.extend(
+            enabled(store.tls.as_ref())
+                .into_iter()
+                .flat_map(|tls| tls_files(tls, "spec.target.objectStorage", &TARGET_DATABASE.tls)),
+        );
     }
     files
 }

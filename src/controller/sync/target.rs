@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
 use crate::api::RocketMQSyncSpec;
-use crate::api::sync::{Delay, FileFormat, HttpTarget, ObjectStorageTarget};
+use crate::api::sync::{Delay, HttpTarget};
 use crate::api::sync_database::{MySqlTarget, PostgresTarget};
 use crate::controller::children::Owner;
 use crate::controller::error::Problem;
@@ -13,18 +13,14 @@ use crate::controller::workload::cluster::{Cluster, tls_config};
 use crate::controller::workload::files::{MountedFile, path_of};
 use crate::worker_config::sync as config;
 
-use super::sides::{
-    HTTP_SIGNING_KEY, HTTP_TOKEN, STORE_ACCESS_KEY, STORE_SECRET_KEY, TARGET_DATABASE, database_config, enabled,
-};
+use super::objects;
+use super::sides::{HTTP_SIGNING_KEY, HTTP_TOKEN, TARGET_DATABASE, database_config, enabled};
 use super::source::group;
-use super::steps::{bytes, millis};
+use super::steps::millis;
 use super::topics;
 
 const POSTGRES_PORT: u16 = 5432;
 const MYSQL_PORT: u16 = 3306;
-/// Size and age at which a file is closed when the spec says nothing.
-const ROLL_BYTES: u64 = 128 << 20;
-const ROLL_MILLIS: u64 = 300_000;
 
 /// The target; `cluster` is that of its connection.
 ///
@@ -57,7 +53,7 @@ pub fn target_config(
         return http_config(http, files).map(config::TargetConfig::Http);
     }
     if let Some(store) = &target.object_storage {
-        return object_storage(store, files).map(config::TargetConfig::ObjectStorage);
+        return objects::object_storage_config(store, files).map(config::TargetConfig::ObjectStorage);
     }
     let cluster = cluster.cloned().unwrap_or_default();
     Ok(config::TargetConfig::RocketMq(config::RocketMqTargetConfig {
@@ -125,27 +121,6 @@ fn check_header(name: &str, value: &str) -> Result<(), Problem> {
         _ => return Ok(()),
     };
     Err(Problem::invalid_spec(format!("{field}: is set by the worker; {remedy}")))
-}
-
-fn object_storage(
-    store: &ObjectStorageTarget,
-    files: &[MountedFile],
-) -> Result<config::ObjectStorageTargetConfig, Problem> {
-    let roll_bytes = store.roll_size.as_ref().map(|size| bytes("spec.target.objectStorage.rollSize", size));
-    let roll_millis = store.roll_interval.as_ref().map(|age| millis("spec.target.objectStorage.rollInterval", age));
-    Ok(config::ObjectStorageTargetConfig {
-        url: store.url.clone(),
-        endpoint: store.endpoint.clone(),
-        region: store.region.clone(),
-        access_key_file: path_of(files, STORE_ACCESS_KEY),
-        secret_key_file: path_of(files, STORE_SECRET_KEY),
-        file_format: match store.file_format {
-            FileFormat::JsonLines => config::FileFormat::JsonLines,
-            FileFormat::Parquet => config::FileFormat::Parquet,
-        },
-        roll_bytes: roll_bytes.transpose()?.unwrap_or(ROLL_BYTES),
-        roll_millis: roll_millis.transpose()?.unwrap_or(ROLL_MILLIS),
-    })
 }
 
 fn delay(delay: &Delay) -> Option<config::DelayConfig> {

@@ -20,6 +20,7 @@ use crate::worker_config::SyncConfig;
 
 use super::COMPONENT;
 use super::dereference::Dereferenced;
+use super::objects;
 use super::sides::{files, source_cluster, target_cluster};
 use super::source::source_config;
 use super::steps;
@@ -110,6 +111,7 @@ pub fn validate(sync: &RocketMQSync, dereferenced: &Dereferenced, settings: &Set
             template,
             grace_seconds: GRACE_SECONDS,
             leave_seconds: 0,
+            volume: objects::volume(spec.target.object_storage.as_ref()),
         },
         replicas: scaling::replicas(spec.state, spec.replicas, spec.autoscaling.as_ref()),
         autoscaling: spec.autoscaling.clone(),
@@ -137,11 +139,8 @@ fn placement(
 
 /// Fields that the schema has and this version does not act on: better refused than ignored.
 fn not_implemented(spec: &RocketMQSyncSpec) -> Vec<Problem> {
-    let (source, target) = (&spec.source, &spec.target);
-    let checks = [
-        (source.use_log_cache == Some(true), "spec.source.useLogCache: is not available yet; remove it"),
-        (target.object_storage.is_some(), "spec.target.objectStorage: is not available yet; use connectionRef"),
-    ];
+    let checks =
+        [(spec.source.use_log_cache == Some(true), "spec.source.useLogCache: is not available yet; remove it")];
     let asked = checks.into_iter().filter(|(asked, _)| *asked);
     asked.map(|(_, message)| Problem::new(reasons::NOT_IMPLEMENTED, message)).collect()
 }
@@ -178,6 +177,11 @@ fn contradictions(spec: &RocketMQSyncSpec) -> Vec<Problem> {
         (
             one_stream && spec.batch.writers > 1,
             "spec.batch.writers: the changes of a database are one sequence, which one writer keeps in order; set it to 1",
+        ),
+        (
+            spec.target.object_storage.is_some() && spec.batch.writers > 1,
+            "spec.batch.writers: one writer gathers the objects of all queues, within target.objectStorage.bufferSize; set it to 1, \
+             or raise replicas",
         ),
     ];
     let wrong = checks.into_iter().filter(|(wrong, _)| *wrong);

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::controller::workload::pod::{self, ClaimedVolume};
 use crate::worker_config::sync as config;
 
 fn settings() -> Settings {
@@ -195,12 +196,9 @@ fn a_table_gets_its_server_and_the_paths_of_its_files() {
 
 #[test]
 fn what_is_not_there_yet_is_refused() {
-    let found = problems(
-        json!({"source": {"useLogCache": true}, "target": {"objectStorage": {"url": "s3://bucket/prefix"}}}),
-        &both(),
-    );
+    let found = problems(json!({"source": {"useLogCache": true}}), &both());
     assert!(found.iter().all(|(reason, _)| *reason == reasons::NOT_IMPLEMENTED), "{found:?}");
-    assert_eq!(found.len(), 2);
+    assert_eq!(found.len(), 1);
 }
 
 #[test]
@@ -236,6 +234,49 @@ fn an_endpoint_gets_no_credential_but_through_a_file() {
     let config::TargetConfig::Http(target) = validated.config.target else { panic!("HTTP") };
     assert_eq!(target.timeout_millis, 30_000);
     assert_eq!(target.token_file.as_deref(), Some("/etc/rocketmq-connector/credentials/target-token"));
+}
+
+#[test]
+fn an_object_store_gets_its_keys_by_files_and_a_folder_its_volume() {
+    let stored = |store: Value| {
+        let mut object = sync(json!({}));
+        object.spec.target = serde_json::from_value(json!({"objectStorage": store})).unwrap();
+        validate(&object, &both(), &settings())
+    };
+    let refused = |store: Value| stored(store).err().unwrap().to_string();
+    for (store, expected) in [
+        (json!({"url": "s3://b", "rollSize": "41Gi"}), "spec.target.objectStorage.rollSize: is more than 40Gi"),
+        (json!({"url": "s3://b", "bufferSize": "1Mi"}), "spec.target.objectStorage.bufferSize: is less than 8Mi"),
+        (json!({"url": "s3://b/x/../y"}), "spec.target.objectStorage.url: \"s3://b/x/../y\" has a folder . or .."),
+    ] {
+        let message = refused(store);
+        assert!(message.contains(expected), "{message}");
+    }
+    let s3 = json!({"url": "s3://lake/raw/", "accessKey": {"value": "k"}, "secretKey": {"value": "s"}});
+    let validated = stored(s3).ok().unwrap();
+    assert_eq!(validated.workload.volume, None);
+    let config::TargetConfig::ObjectStorage(target) = validated.config.target else { panic!("object storage") };
+    assert_eq!(
+        (target.roll_bytes, target.roll_records, target.roll_millis, target.buffer_bytes),
+        (128 << 20, None, 300_000, 24 << 20)
+    );
+    assert_eq!(target.compression, config::Compression::Gzip);
+    let config::StoreConfig::S3(store) = target.store else { panic!("S3") };
+    assert_eq!((store.bucket.as_str(), store.prefix.as_str(), store.region.as_str()), ("lake", "raw", "us-east-1"));
+    assert_eq!(store.keys.unwrap().secret_key, "/etc/rocketmq-connector/credentials/target-secretKey");
+    let files = json!({"url": "file:///data/orders/", "persistentVolumeClaim": "files", "fileFormat": "Parquet"});
+    let validated = stored(files).ok().unwrap();
+    let volume = ClaimedVolume { claim: "files".to_owned(), path: "/data/orders".to_owned() };
+    assert_eq!(validated.workload.volume, Some(volume));
+    let deployment = pod::deployment(&validated.workload, "d", None, Vec::new());
+    let pod = serde_json::to_value(deployment.spec.unwrap().template.spec.unwrap()).unwrap();
+    let mounts = &pod["containers"][0]["volumeMounts"];
+    assert!(mounts.as_array().unwrap().contains(&json!({"name": "data", "mountPath": "/data/orders"})), "{mounts}");
+    let claim = json!({"name": "data", "persistentVolumeClaim": {"claimName": "files"}});
+    assert!(pod["volumes"].as_array().unwrap().contains(&claim), "{pod}");
+    let config::TargetConfig::ObjectStorage(target) = validated.config.target else { panic!("object storage") };
+    assert_eq!(target.store, config::StoreConfig::Folder { path: "/data/orders".to_owned() });
+    assert_eq!(target.compression, config::Compression::Snappy);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath, Lifecycle,
-    LifecycleHandler, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-    SecurityContext, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
+    LifecycleHandler, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecurityContext, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -30,6 +30,8 @@ const CONFIG_FOLDER: &str = "/etc/rocketmq-connector/config";
 pub const CONFIG_FILE: &str = "worker.json";
 
 const CONFIG_VOLUME: &str = "config";
+/// Volume of the user's that a worker writes to.
+const DATA_VOLUME: &str = "data";
 const ADMIN_PORT_NAME: &str = "admin";
 
 /// User and group of the image's process: a fixed number, because `runAsNonRoot` cannot be checked against a name.
@@ -54,8 +56,19 @@ pub struct Workload {
     pub template: Template,
     /// Seconds that a pod may take to finish what is in flight.
     pub grace_seconds: u32,
+    /// A volume of the user's that the worker writes to.
+    pub volume: Option<ClaimedVolume>,
     /// Seconds between a pod's leaving its Service and the signal to end: callers hear of it before it stops listening.
     pub leave_seconds: u32,
+}
+
+/// A volume that a PersistentVolumeClaim of the namespace gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedVolume {
+    /// Name of the PersistentVolumeClaim.
+    pub claim: String,
+    /// Where it is mounted.
+    pub path: String,
 }
 
 /// The Deployment. `replicas` is left out of it when nobody decides, so that an autoscaler or a user can.
@@ -122,6 +135,11 @@ fn container(workload: &Workload, ports: Vec<ContainerPort>) -> Container {
     if !workload.files.is_empty() {
         mounts.push(mount(files::VOLUME, files::FOLDER));
     }
+    mounts.extend(workload.volume.as_ref().map(|volume| VolumeMount {
+        name: DATA_VOLUME.to_owned(),
+        mount_path: volume.path.clone(),
+        ..VolumeMount::default()
+    }));
     Container {
         name: CONTAINER.to_owned(),
         image: Some(workload.image.clone()),
@@ -170,7 +188,15 @@ fn volumes(workload: &Workload) -> Vec<Volume> {
         ..ConfigMapVolumeSource::default()
     };
     let config = Volume { name: CONFIG_VOLUME.to_owned(), config_map: Some(config), ..Volume::default() };
-    std::iter::once(config).chain(credentials).collect()
+    let data = workload.volume.as_ref().map(|volume| Volume {
+        name: DATA_VOLUME.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: volume.claim.clone(),
+            read_only: None,
+        }),
+        ..Volume::default()
+    });
+    std::iter::once(config).chain(credentials).chain(data).collect()
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

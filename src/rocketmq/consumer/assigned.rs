@@ -73,6 +73,15 @@ impl Assigned {
         lock(&self.tracker).settle(offset);
     }
 
+    /// What is open up to an offset will be settled in order, see [`Tracker::set_aside`].
+    pub fn set_aside(&self, offset: i64) {
+        lock(&self.tracker).set_aside(offset);
+    }
+
+    pub fn settle_until(&self, offset: i64) {
+        lock(&self.tracker).settle_until(offset);
+    }
+
     /// The offset to commit; none before the start position is known.
     pub fn committable(&self) -> Option<i64> {
         self.started.load(Ordering::Acquire).then(|| lock(&self.tracker).committable())

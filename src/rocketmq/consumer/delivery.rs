@@ -115,6 +115,18 @@ impl Delivery {
         }
     }
 
+    /// Keeps the duty to acknowledge and lets go of the message and its room among the open deliveries: for callers that gather many
+    /// messages and acknowledge them, in order, when all are durable. Not in ordered mode, where the message is repeated.
+    #[must_use]
+    pub fn set_aside(mut self) -> Option<Aside> {
+        let Content { message, assigned, outcome, .. } = self.take()?;
+        if outcome.is_some() {
+            return None;
+        }
+        assigned.set_aside(message.queue_offset);
+        Some(Aside { assigned })
+    }
+
     /// The message is to be delivered again. In clustering mode the broker stores it in the group's retry topic, or in its
     /// dead-letter topic after the last redelivery; in ordered and broadcasting mode it waits here.
     ///
@@ -214,6 +226,19 @@ impl Delivery {
                 _ => drop(again),
             }
         });
+    }
+}
+
+/// The duty to acknowledge what was set aside of a queue. When it is dropped, nothing more of it is acknowledged, and the broker
+/// repeats it to the next member.
+pub struct Aside {
+    assigned: Arc<Assigned>,
+}
+
+impl Aside {
+    /// Everything of the queue up to this offset, and with it, is done.
+    pub fn ack_until(&self, offset: i64) {
+        self.assigned.settle_until(offset);
     }
 }
 

@@ -28,7 +28,7 @@ use super::error::{Error, ErrorKind, Result};
 use super::heartbeat;
 use super::route::Queue;
 
-pub use delivery::{Delivery, Redelivery};
+pub use delivery::{Aside, Delivery, Redelivery};
 pub(crate) use member::Member;
 
 /// Longest consumer or producer group name (`Validators` of Apache RocketMQ).

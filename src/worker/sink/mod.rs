@@ -2,19 +2,22 @@
 
 pub mod http;
 pub mod mysql;
+pub mod objects;
 pub mod postgres;
 pub mod rocketmq;
 pub mod table;
 
 use std::future::Future;
+use std::time::Instant;
 
 use self::http::HttpSink;
 use super::error::reported;
-use super::record::Record;
+use super::record::{Position, Record};
 use super::sync::Setting;
 use crate::worker_config::report::ReportedError;
 use crate::worker_config::sync::TargetConfig;
 use mysql::MySqlConnection;
+use objects::ObjectSink;
 use postgres::PostgresConnection;
 use rocketmq::RocketMqSink;
 use table::TableSink;
@@ -25,17 +28,47 @@ use table::TableSink;
 /// across batches. After a crash or a failed write records come again from the last acknowledged position of each
 /// partition: a sink that keeps positions in its target leaves those out that it has.
 pub trait Sink: Send {
-    /// Writes a batch. When this returns `Ok`, the target has every record durably (or has left it out by policy).
+    /// Writes a batch. When this returns `Ok`, the target has every record durably (or has left it out by policy), apart from what
+    /// the sink [gathers](Self::gathered).
     ///
     /// # Errors
     /// See [`WriteError`]: nothing is assumed about which records of the batch were written, unless it is transactional.
     fn write(&mut self, batch: &[Record]) -> impl Future<Output = Result<Written, WriteError>> + Send;
 
-    /// Ends the sink: open files are finished and connections closed.
+    /// What was taken by [`write`](Self::write) and is not durable yet; nothing, unless the sink gathers records over many batches.
+    fn gathered(&self) -> Gathered {
+        Gathered::default()
+    }
+
+    /// The first record of a partition that was taken and is not durable yet.
+    fn first_gathered(&self, _partition: &str) -> Option<&Position> {
+        None
+    }
+
+    /// Makes durable what is due, or everything that is gathered.
     ///
     /// # Errors
-    /// What was open could not be finished; the records since the last `Ok` come again.
+    /// See [`WriteError`]; what is gathered stays so, and this is tried again.
+    fn finish(&mut self, _everything: bool) -> impl Future<Output = Result<Written, WriteError>> + Send {
+        async { Ok(Written::default()) }
+    }
+
+    /// Ends the sink: connections are closed, and what is still gathered is given up.
+    ///
+    /// # Errors
+    /// It could not be ended; the records since the last `Ok` come again.
     fn close(self) -> impl Future<Output = Result<(), WriteError>> + Send;
+}
+
+/// What a sink has taken and the target does not have durably yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gathered {
+    /// Number of records.
+    pub records: u64,
+    /// When the first of them was taken.
+    pub oldest: Option<Instant>,
+    /// When [`Sink::finish`] is to be called although no more records come.
+    pub due: Option<Instant>,
 }
 
 /// What became of a batch.
@@ -49,6 +82,19 @@ pub struct Written {
     pub left_out: u64,
     /// Records that may be at the target twice, because an earlier write of them ended without an answer.
     pub resent: u64,
+    /// The source's time of the newest record that became durable, where that is not the newest of the batch.
+    pub newest_millis: Option<i64>,
+}
+
+impl Written {
+    /// Adds what became of others.
+    pub fn add(&mut self, other: &Self) {
+        self.written += other.written;
+        self.repeated += other.repeated;
+        self.left_out += other.left_out;
+        self.resent += other.resent;
+        self.newest_millis = self.newest_millis.max(other.newest_millis);
+    }
 }
 
 /// Why a batch was not written.
@@ -97,6 +143,8 @@ pub enum AnySink {
     MySql(Box<TableSink<MySqlConnection>>),
     /// An HTTP endpoint.
     Http(Box<HttpSink>),
+    /// Objects of an object store, or files.
+    Objects(Box<ObjectSink>),
 }
 
 impl AnySink {
@@ -116,11 +164,9 @@ impl AnySink {
                 TableSink::open(setting, config).await.map(|sink| Self::MySql(Box::new(sink)))
             }
             TargetConfig::Http(config) => HttpSink::open(setting, config).map(|sink| Self::Http(Box::new(sink))),
-            TargetConfig::ObjectStorage(_) => Err(reported(
-                "NotImplemented",
-                "target: this version does not write to object storage",
-                "use target.connectionRef, postgres, mysql or http, or a later version",
-            )),
+            TargetConfig::ObjectStorage(config) => {
+                ObjectSink::open(setting, config).await.map(|sink| Self::Objects(Box::new(sink)))
+            }
         }
     }
 }
@@ -132,6 +178,28 @@ impl Sink for AnySink {
             Self::Postgres(sink) => sink.write(batch).await,
             Self::MySql(sink) => sink.write(batch).await,
             Self::Http(sink) => sink.write(batch).await,
+            Self::Objects(sink) => sink.write(batch).await,
+        }
+    }
+
+    fn gathered(&self) -> Gathered {
+        match self {
+            Self::Objects(sink) => sink.gathered(),
+            _ => Gathered::default(),
+        }
+    }
+
+    fn first_gathered(&self, partition: &str) -> Option<&Position> {
+        match self {
+            Self::Objects(sink) => sink.first_gathered(partition),
+            _ => None,
+        }
+    }
+
+    async fn finish(&mut self, everything: bool) -> Result<Written, WriteError> {
+        match self {
+            Self::Objects(sink) => sink.finish(everything).await,
+            _ => Ok(Written::default()),
         }
     }
 
@@ -141,6 +209,7 @@ impl Sink for AnySink {
             Self::Postgres(sink) => sink.close().await,
             Self::MySql(sink) => sink.close().await,
             Self::Http(sink) => sink.close().await,
+            Self::Objects(sink) => sink.close().await,
         }
     }
 }

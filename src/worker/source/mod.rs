@@ -32,6 +32,10 @@ pub trait Source: Send + Sync {
     /// The target has everything of these partitions up to and including these positions, one for each partition.
     fn acknowledge(&self, positions: &[Position]);
 
+    /// The target has taken everything of these partitions up to and including these positions, but not durably: nothing of it has to be
+    /// held any longer but the duty to acknowledge, which comes later and in order.
+    fn set_aside(&self, _positions: &[Position]) {}
+
     /// Waits for a heartbeat of the source's connection, and gives when it was written, milliseconds since the Unix epoch; for ever
     /// where there is none. Nothing is lost when the future is dropped before it is ready.
     fn beat(&self) -> impl Future<Output = i64> + Send {
@@ -113,6 +117,14 @@ impl Source for AnySource {
             Self::RocketMq(source) => source.acknowledge(positions),
             Self::Postgres(source) => source.acknowledge(positions),
             Self::MySql(source) => source.acknowledge(positions),
+        }
+    }
+
+    fn set_aside(&self, positions: &[Position]) {
+        match self {
+            Self::RocketMq(source) => source.set_aside(positions),
+            Self::Postgres(source) => source.set_aside(positions),
+            Self::MySql(source) => source.set_aside(positions),
         }
     }
 

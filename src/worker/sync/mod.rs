@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod dead_letter;
 pub mod metrics;
 mod reader;
+mod settlement;
 pub mod state;
 mod writer;
 
@@ -37,6 +38,7 @@ use crate::worker_config::{Identity, SyncConfig};
 use dead_letter::DeadLetters;
 use metrics::SyncMetrics;
 use reader::{ReadEnd, Reader, Skipped};
+use settlement::Settlement;
 use state::{Part, State};
 use writer::{WriteEnd, Writer};
 
@@ -176,6 +178,7 @@ impl Sync {
                 sink,
                 state: Arc::clone(&self.state),
                 skipped: Arc::clone(&self.skipped),
+                settlement: Settlement::default(),
             };
             let (stop_reading, token) = (reading.clone(), writing.clone());
             writers.push(tokio::spawn(async move {

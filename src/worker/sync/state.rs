@@ -133,6 +133,11 @@ impl State {
         (inner.checkpoint_at_millis, inner.progress_at) = (Some(now), Instant::now());
     }
 
+    /// Notes that the target takes records, although they may be acknowledged later.
+    pub fn progressed(&self) {
+        self.lock().progress_at = Instant::now();
+    }
+
     /// Takes up how the source stands, and looks whether anything gets on.
     pub fn observe(&self, source: SourceStatus) {
         self.metrics.lag.set(source.lag.map_or(-1, |lag| i64::try_from(lag).unwrap_or(i64::MAX)));

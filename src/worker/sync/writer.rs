@@ -1,4 +1,4 @@
-//! Writes batches, one after the other, and acknowledges each when the target has it. Several writers share the partitions of a
+//! Writes batches, one after the other, and acknowledges what the target has durably. Several writers share the partitions of a
 //! source between them.
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use super::Setting;
 use super::batch::Batch;
 use super::dead_letter::DeadLetters;
 use super::reader::{Skipped, Verdict};
+use super::settlement::Settlement;
 use super::state::{Part, State};
 use crate::worker_config::report::ReportedError;
 
@@ -30,6 +31,7 @@ pub struct Writer {
     pub dead_letters: Option<DeadLetters>,
     pub state: Arc<State>,
     pub skipped: Arc<Skipped>,
+    pub settlement: Settlement,
 }
 
 /// Why nothing more is written.
@@ -47,13 +49,24 @@ impl Writer {
     /// Writes all batches. After `token` is cancelled a batch is not tried again: it comes again after the next start.
     pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>, token: &CancellationToken) -> WriteEnd {
         let mut end = WriteEnd::Drained;
-        while let Some(batch) = batches.recv().await {
-            if let Err(stop) = self.write(batch, token).await {
+        loop {
+            let due = self.sink.gathered().due;
+            let outcome = tokio::select! {
+                batch = batches.recv() => match batch {
+                    Some(batch) => self.write(batch, token).await,
+                    None => break,
+                },
+                () = until(due) => self.finish(token).await,
+            };
+            if let Err(stop) = outcome {
                 end = stop;
                 break;
             }
         }
         drop(batches);
+        if !matches!(end, WriteEnd::GivenUp) {
+            self.finish_everything().await;
+        }
         if let Err(error) = self.sink.close().await {
             tracing::warn!(%error, "the target could not be closed; what was open comes again");
         }
@@ -64,38 +77,86 @@ impl Writer {
     }
 
     async fn write(&mut self, mut batch: Batch, token: &CancellationToken) -> Result<(), WriteEnd> {
-        let began = Instant::now();
-        let stop = self.write_records(&mut batch, token).await?;
+        let (began, gathered) = (Instant::now(), self.sink.gathered().records);
+        let (stop, mut written) = self.write_records(&mut batch, token).await?;
         self.write_dead_letters(&batch, token).await?;
-        if let Some(at_millis) = batch.beat() {
-            self.state.beat_passed(self.number, at_millis);
-        }
-        if batch.count() == 0 {
-            return Ok(());
-        }
         let metrics = &self.state.metrics;
-        metrics.observe_write(began.elapsed());
-        self.source.acknowledge(&batch.ends());
-        metrics.in_flight.dec_by(i64::try_from(batch.count()).unwrap_or(0));
-        self.state.acknowledged(batch.newest_millis());
+        if batch.count() > 0 {
+            metrics.observe_write(began.elapsed());
+        }
+        let done = batch.count() as u64 + gathered;
+        metrics.in_flight.dec_by(i64::try_from(done.saturating_sub(self.sink.gathered().records)).unwrap_or(0));
+        if self.sink.gathered().oldest.is_none() {
+            written.newest_millis = batch.newest_millis();
+        }
+        self.settlement.note(&batch);
+        self.settle(&written);
         match stop {
             Some(stop) => Err(WriteEnd::Stopped(stop)),
             None => Ok(()),
         }
     }
 
+    /// Acknowledges what is durable, and passes on that it is.
+    fn settle(&mut self, written: &Written) {
+        let settled = self.settlement.settle(&self.sink);
+        self.source.set_aside(&settled.aside);
+        if let Some(at_millis) = settled.beat {
+            self.state.beat_passed(self.number, at_millis);
+        }
+        if !settled.durable.is_empty() {
+            self.source.acknowledge(&settled.durable);
+            self.state.acknowledged(written.newest_millis);
+        }
+        self.state.progressed();
+    }
+
+    /// Makes durable what is due, and tries that until it is done.
+    async fn finish(&mut self, token: &CancellationToken) -> Result<(), WriteEnd> {
+        let (mut retry, gathered) = (Retry::new(&self.setting), self.sink.gathered().records);
+        let written = loop {
+            match self.sink.finish(false).await {
+                Ok(written) => break written,
+                Err(error) => self.wait(&mut retry, error.report(), token).await?,
+            }
+        };
+        self.finished(&written, gathered);
+        Ok(())
+    }
+
+    /// Makes everything durable before the end; what is not comes again.
+    async fn finish_everything(&mut self) {
+        let gathered = self.sink.gathered().records;
+        match self.sink.finish(true).await {
+            Ok(written) => self.finished(&written, gathered),
+            Err(error) => {
+                tracing::warn!(%error, "what was gathered for the target could not be finished; it comes again");
+                self.settle(&Written::default());
+            }
+        }
+    }
+
+    fn finished(&mut self, written: &Written, gathered: u64) {
+        let durable = gathered.saturating_sub(self.sink.gathered().records);
+        self.state.metrics.in_flight.dec_by(i64::try_from(durable).unwrap_or(0));
+        self.count(written);
+        self.state.clear(Part::Target(self.number));
+        self.settle(written);
+    }
+
     /// Writes until the target has all records, apart from those that are invalid. Gives why the pipeline is to stop behind
-    /// what is left of the batch.
+    /// what is left of the batch, and what became of it.
     async fn write_records(
         &mut self,
         batch: &mut Batch,
         token: &CancellationToken,
-    ) -> Result<Option<ReportedError>, WriteEnd> {
-        let (mut retry, mut stop) = (Retry::new(&self.setting), None);
+    ) -> Result<(Option<ReportedError>, Written), WriteEnd> {
+        let (mut retry, mut stop, mut all) = (Retry::new(&self.setting), None, Written::default());
         while !batch.records.is_empty() {
             match self.sink.write(&batch.records).await {
                 Ok(written) => {
                     self.count(&written);
+                    all.add(&written);
                     self.state.clear(Part::Target(self.number));
                     break;
                 }
@@ -106,7 +167,7 @@ impl Writer {
                 Err(error) => self.wait(&mut retry, error.report(), token).await?,
             }
         }
-        Ok(stop)
+        Ok((stop, all))
     }
 
     /// Takes an invalid record out of the batch by the policy; on a stop, all that come after it as well.
@@ -144,7 +205,7 @@ impl Writer {
         Ok(())
     }
 
-    fn count(&self, Written { written, repeated, left_out, resent }: &Written) {
+    fn count(&self, Written { written, repeated, left_out, resent, .. }: &Written) {
         let metrics = &self.state.metrics;
         metrics.written.inc_by(*written);
         metrics.repeated.inc_by(*repeated);
@@ -170,6 +231,14 @@ impl Writer {
             Some(()) => Ok(()),
             None => Err(WriteEnd::GivenUp),
         }
+    }
+}
+
+/// Waits until a moment; for ever when there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -14,6 +14,7 @@ use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use tokio_util::sync::CancellationToken;
 
+use super::super::endpoint::Endpoint;
 use super::super::error::{Error, reported};
 use super::super::record::Record;
 use super::super::report::Reporter;
@@ -22,7 +23,6 @@ use super::{Sink, WriteError, Written};
 use crate::worker_config::report::ReportedError;
 use crate::worker_config::sync::HttpTargetConfig;
 use answer::{Later, Outcome};
-use connect::Endpoint;
 use request::{Composer, Done};
 
 /// The answer's body is read, so that the connection can be used again, up to this size.
@@ -89,7 +89,7 @@ impl HttpSink {
             };
             Ok(Self {
                 uri: config.url.parse().map_err(unusable)?,
-                endpoint: Endpoint::open(config)?,
+                endpoint: Endpoint::open(&config.url, config.tls.as_ref())?,
                 timeout: Duration::from_millis(config.timeout_millis),
                 composer: Composer::new(&setting.config.name, setting.config.format, config)?,
                 reporter: setting.reporter.clone(),

@@ -5,9 +5,9 @@
 
 mod discovery;
 mod heartbeat;
+mod open;
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,6 +28,7 @@ use super::super::sync::cluster::{self, Followed};
 use super::{ReadError, Source, SourceStatus};
 use discovery::Discovery;
 use heartbeat::Beats;
+use open::Open;
 
 /// How long acknowledgements may take when the source is closed.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -49,14 +50,6 @@ pub struct RocketMqSource {
     open: Mutex<Open>,
     /// Ends what looks for topics and heartbeats.
     stop: CancellationToken,
-}
-
-/// Deliveries that are not acknowledged, by partition in the order of their offsets.
-#[derive(Default)]
-struct Open {
-    partitions: HashMap<Arc<str>, VecDeque<(u64, Delivery)>>,
-    /// Names of partitions by topic, broker and queue id.
-    names: HashMap<String, HashMap<String, HashMap<i32, Arc<str>>>>,
 }
 
 impl RocketMqSource {
@@ -117,7 +110,7 @@ impl RocketMqSource {
             let queue = *numbers.entry(Arc::clone(&partition)).or_insert_with(|| self.number(message));
             let offset = u64::try_from(message.queue_offset).unwrap_or_default();
             records.push(record(message, Arc::clone(&partition), offset, queue));
-            open.partitions.entry(partition).or_default().push_back((offset, delivery));
+            open.push(partition, offset, delivery);
         }
         records
     }
@@ -131,24 +124,6 @@ impl RocketMqSource {
     }
 }
 
-impl Open {
-    /// Name of a message's partition. Redeliveries, which other members of the group have asked for, are a queue of their own.
-    fn partition(&mut self, message: &ReceivedMessage, group: &str) -> Arc<str> {
-        let is_retry = message.system_properties.contains_key(property::RETRY_TOPIC);
-        let topic =
-            if is_retry { Cow::Owned(format!("%RETRY%{group}")) } else { Cow::Borrowed(message.topic.as_str()) };
-        let ReceivedMessage { broker_name: broker, queue_id: queue, .. } = message;
-        let known = self.names.get(topic.as_ref()).and_then(|brokers| brokers.get(broker)?.get(queue));
-        if let Some(name) = known {
-            return Arc::clone(name);
-        }
-        let name: Arc<str> = format!("{topic}@{broker}@{queue}").into();
-        let queues = self.names.entry(topic.into_owned()).or_default().entry(broker.clone()).or_default();
-        queues.insert(*queue, Arc::clone(&name));
-        name
-    }
-}
-
 impl Source for RocketMqSource {
     async fn read(&self, max: usize) -> Result<Vec<Record>, ReadError> {
         let deliveries = self.consumer.recv_batch(max.max(1)).await;
@@ -157,23 +132,23 @@ impl Source for RocketMqSource {
 
     fn acknowledge(&self, positions: &[Position]) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        for position in positions {
-            let Some(deliveries) = open.partitions.get_mut(&position.partition) else { continue };
-            while deliveries.front().is_some_and(|(offset, _)| *offset <= position.offset) {
-                if let Some((_, delivery)) = deliveries.pop_front() {
-                    delivery.ack();
-                }
-            }
-        }
+        positions.iter().for_each(|position| open.acknowledge(position));
+    }
+
+    fn set_aside(&self, positions: &[Position]) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        positions.iter().for_each(|position| open.set_aside(position));
     }
 
     fn status(&self) -> SourceStatus {
         let status = self.consumer.status();
         // The group's retry topic is the consumer's own affair.
         let queues = status.queues.iter().filter(|queue| !queue.topic.starts_with("%RETRY%")).count();
+        // What the target gathers does not wait at the source.
+        let aside = self.open.lock().unwrap_or_else(PoisonError::into_inner).aside_count();
         SourceStatus {
             partitions: u32::try_from(queues).unwrap_or(u32::MAX),
-            lag: status.lag,
+            lag: status.lag.map(|lag| lag.saturating_sub(aside)),
             trouble: status.last_error.map(|error| rocketmq_report("failed to read from RocketMQ", &error)),
             tables: Vec::new(),
             waiting_beat_millis: self.beats.as_ref().and_then(Beats::waiting),
@@ -193,7 +168,7 @@ impl Source for RocketMqSource {
         let leaving = self.consumer.shutdown(DRAIN);
         let let_go = async {
             tokio::task::yield_now().await;
-            self.open.lock().unwrap_or_else(PoisonError::into_inner).partitions.clear();
+            self.open.lock().unwrap_or_else(PoisonError::into_inner).let_go();
         };
         tokio::join!(leaving, let_go);
         self.cluster.close().await;
@@ -278,6 +253,7 @@ pub fn record(message: &ReceivedMessage, partition: Arc<str>, offset: u64, queue
             sharding_key: message.sharding_key.clone(),
             queue,
             born_millis: message.born_timestamp,
+            stored_millis: message.store_timestamp,
         },
         at_millis: message.store_timestamp,
         original: Some(message.body.clone()),
