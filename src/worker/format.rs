@@ -180,7 +180,7 @@ mod tests {
         }
         let body = Bytes::from(body.to_owned());
         Record {
-            position: Position { partition: "orders@broker-a@0".into(), offset: 7, index: 0 },
+            position: Position { partition: "orders@broker-a@0".into(), offset: 7, index: 0, epoch: 0 },
             entity: "orders".to_owned(),
             operation: Operation::Insert,
             payload: Payload::Raw(body.clone()),

@@ -59,7 +59,7 @@ impl Record {
     /// The record as users find it again, for instance `topic orders, broker broker-a, queue 3, offset 17`.
     #[must_use]
     pub fn place(&self) -> String {
-        let Position { partition, offset, index } = &self.position;
+        let Position { partition, offset, index, .. } = &self.position;
         let mut parts = partition.split('@');
         match (parts.next(), parts.next(), parts.next()) {
             (Some(topic), Some(broker), Some(queue)) => {
@@ -79,6 +79,10 @@ pub struct Position {
     pub offset: u64,
     /// Rises among records of one offset, where a log position holds several.
     pub index: u32,
+    /// Higher when the source has begun to read the partition anew in this session, so that what comes now may have come before and what
+    /// came before is acknowledged no more: a queue has been with another member of the group, or was set to another offset. 0 where
+    /// sources do that in a new session only.
+    pub epoch: u64,
 }
 
 /// What happened to a row.

@@ -4,6 +4,7 @@
 
 mod faults;
 mod target;
+mod wire;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;
 

@@ -1,6 +1,6 @@
 //! Object stores and folders as targets, and what is in them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -158,17 +158,7 @@ pub struct Content {
 impl Content {
     /// Reads all objects below a folder.
     pub fn of(folder: &Path, format: FileFormat) -> Self {
-        let kind = match format {
-            FileFormat::JsonLines => "jsonl",
-            FileFormat::Parquet => "parquet",
-        };
-        if objects(folder).is_empty() {
-            return Self { records: Vec::new() };
-        }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/worker_sink_objects/python/read.py");
-        let output = Command::new(python()).arg(script).arg(folder).arg(kind).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout).unwrap();
+        let text = read(folder, format);
         Self { records: text.lines().map(|line| serde_json::from_str(line).unwrap()).collect() }
     }
 
@@ -177,13 +167,36 @@ impl Content {
         self.records.iter().map(|record| number(&record["body"])).collect()
     }
 
-    /// How many of `0..count` are missing, and how many are there more than once.
+    /// How many of the numbers `0..count` are missing, and how many messages are there more than once. What a producer has sent twice,
+    /// because it got no answer in time, are two messages.
     pub fn lost_and_repeated(&self, count: i64) -> (usize, usize) {
-        let mut found: HashMap<i64, usize> = HashMap::new();
-        self.numbers().into_iter().for_each(|number| *found.entry(number).or_default() += 1);
-        let lost = (0..count).filter(|number| !found.contains_key(number)).count();
-        (lost, found.values().map(|times| times - 1).sum())
+        let numbers: HashSet<i64> = self.numbers().into_iter().collect();
+        let place = |record: &Value| ["topic", "broker", "queue", "offset"].map(|field| record[field].to_string());
+        let places: HashSet<_> = self.records.iter().map(place).collect();
+        let lost = (0..count).filter(|number| !numbers.contains(number)).count();
+        (lost, self.records.len() - places.len())
     }
+
+    /// How many numbers are in several messages.
+    pub fn sent_twice(&self) -> usize {
+        let numbers: HashSet<i64> = self.numbers().into_iter().collect();
+        self.records.len() - self.lost_and_repeated(0).1 - numbers.len()
+    }
+}
+
+/// What the reader prints of all objects below a folder.
+fn read(folder: &Path, format: FileFormat) -> String {
+    let kind = match format {
+        FileFormat::JsonLines => "jsonl",
+        FileFormat::Parquet => "parquet",
+    };
+    if objects(folder).is_empty() {
+        return String::new();
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/worker_sink_objects/python/read.py");
+    let output = Command::new(python()).arg(script).arg(folder).arg(kind).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A body is text in Parquet, and what it holds in JSON lines.

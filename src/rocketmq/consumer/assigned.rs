@@ -1,7 +1,7 @@
 //! A queue that is assigned to this member.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -16,8 +16,10 @@ use super::tracker::Tracker;
 /// State of an assigned queue, shared by its pull task, its deliveries and the committer.
 pub(crate) struct Assigned {
     pub queue: Queue,
-    /// Cancelled when the queue goes to another member.
+    /// Cancelled when this member ends to read the queue.
     pub revoked: CancellationToken,
+    /// Set when another member reads it from now on, and not when nobody does.
+    pub moved: AtomicBool,
     /// Offset of the next message that the broker will store; -1 before its first answer.
     pub max_offset: AtomicI64,
     /// Whether a pull is waiting at the broker, so that `max_offset` is fresh.
@@ -25,6 +27,7 @@ pub(crate) struct Assigned {
     tracker: Mutex<Tracker>,
     committed: AtomicI64,
     started: AtomicBool,
+    epoch: AtomicU64,
     reset_to: Mutex<Option<i64>>,
     /// Ends a pull that waits at the broker, because the queue is to go on elsewhere.
     pub reset_wanted: Notify,
@@ -40,11 +43,13 @@ impl Assigned {
         Self {
             queue,
             revoked,
+            moved: AtomicBool::new(false),
             max_offset: AtomicI64::new(-1),
             pulling: AtomicBool::new(false),
             tracker: Mutex::default(),
             committed: AtomicI64::new(-1),
             started: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
             reset_to: Mutex::default(),
             reset_wanted: Notify::new(),
             commit_turn: tokio::sync::Mutex::default(),
@@ -54,11 +59,17 @@ impl Assigned {
         }
     }
 
-    /// Begins at an offset; `committed` is what the broker has already.
-    pub fn start_at(&self, offset: i64, committed: Option<i64>) {
+    /// Begins at an offset, as `epoch`; `committed` is what the broker has already.
+    pub fn start_at(&self, offset: i64, committed: Option<i64>, epoch: u64) {
         lock(&self.tracker).reset(offset);
+        self.epoch.store(epoch, Ordering::Relaxed);
         self.committed.store(committed.unwrap_or(-1), Ordering::Relaxed);
         self.started.store(true, Ordering::Release);
+    }
+
+    /// See [`Delivery::epoch`](super::Delivery::epoch).
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
     }
 
     pub fn open(&self, offset: i64) {

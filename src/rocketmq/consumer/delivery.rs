@@ -1,6 +1,7 @@
 //! A delivery: one message with the duty to settle it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -71,6 +72,7 @@ struct Content {
     message: ReceivedMessage,
     member: Arc<Member>,
     assigned: Arc<Assigned>,
+    epoch: u64,
     /// Present in ordered mode, where the pull task waits for the outcome.
     outcome: Option<oneshot::Sender<Outcome>>,
     _limits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
@@ -84,7 +86,11 @@ impl Delivery {
         outcome: Option<oneshot::Sender<Outcome>>,
         limits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
     ) -> Self {
-        Self { content: Some(Content { message, member, assigned, outcome, _limits: limits }), handed_out: false }
+        let epoch = assigned.epoch();
+        Self {
+            content: Some(Content { message, member, assigned, epoch, outcome, _limits: limits }),
+            handed_out: false,
+        }
     }
 
     /// Gives the delivery to the caller, unless its queue has gone to another member meanwhile.
@@ -106,6 +112,25 @@ impl Delivery {
     #[must_use]
     pub fn message(&self) -> &ReceivedMessage {
         &self.content.as_ref().expect("a delivery should hold its message until it is settled").message
+    }
+
+    /// Number of the reading of its queue that it belongs to. It is higher each time that the consumer begins to read a queue, from what
+    /// is committed or from where an operator has set it: because the queue has come to this member, also when it was here before.
+    /// Offsets rise within one. Nothing comes of settling deliveries of an earlier one.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.content.as_ref().map_or(0, |content| content.epoch)
+    }
+
+    /// Whether its queue has gone to another member of the group, to which everything comes that is not acknowledged.
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| content.assigned.moved.load(Ordering::Relaxed))
+    }
+
+    /// Neither acknowledges the message nor repeats it: for what is left of an earlier [`epoch`](Self::epoch).
+    pub fn forget(mut self) {
+        drop(self.take());
     }
 
     /// The message is done: it will not be delivered to this group again.
@@ -236,6 +261,12 @@ pub struct Aside {
 }
 
 impl Aside {
+    /// See [`Delivery::has_moved`].
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        self.assigned.moved.load(Ordering::Relaxed)
+    }
+
     /// Everything of the queue up to this offset, and with it, is done.
     pub fn ack_until(&self, offset: i64) {
         self.assigned.settle_until(offset);
@@ -274,5 +305,70 @@ mod tests {
     fn local_waits_follow_the_brokers_levels() {
         assert_eq!(Redelivery::BrokerDefault.wait(0), Duration::from_secs(10));
         assert_eq!(Redelivery::BrokerDefault.wait(100), Duration::from_secs(7200));
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::super::client::Client;
+    use super::super::super::route::Queue;
+    use super::super::{ConsumerConfig, Subscription};
+    use super::*;
+
+    /// A queue that is assigned without a broker, and read from where it is begun on.
+    pub(crate) struct AssignedQueue {
+        member: Arc<Member>,
+        assigned: Arc<Assigned>,
+        /// Everything below was pulled.
+        pulled: i64,
+    }
+
+    impl AssignedQueue {
+        /// The queue, begun as `epoch` at what is committed.
+        pub(crate) fn begin(client: &Client, queue: Queue, committed: i64, epoch: u64) -> Self {
+            let config = ConsumerConfig::new("group", vec![Subscription::all(&queue.topic)]);
+            let member = Member::new(client, config, tokio::sync::mpsc::channel(1).0);
+            let assigned = Arc::new(Assigned::new(queue, CancellationToken::new()));
+            assigned.start_at(committed, Some(committed), epoch);
+            Self { member, assigned, pulled: committed }
+        }
+
+        /// Pulls messages up to an offset.
+        pub(crate) fn pull(&mut self, next: i64) {
+            (self.pulled..next).for_each(|offset| self.assigned.open(offset));
+            self.assigned.advance(next);
+            self.pulled = self.pulled.max(next);
+        }
+
+        /// Everything below was pulled.
+        pub(crate) fn pulled(&self) -> i64 {
+            self.pulled
+        }
+
+        /// Hands out a message that was pulled; none when the queue has gone to another member.
+        pub(crate) fn hand_out(&self, message: ReceivedMessage) -> Option<Delivery> {
+            let permit = |limit: &Arc<tokio::sync::Semaphore>| limit.clone().try_acquire_owned().unwrap();
+            let limits = (permit(&self.member.messages), permit(&self.member.bytes));
+            Delivery::new(message, self.member.clone(), self.assigned.clone(), None, limits).hand_out()
+        }
+
+        /// The queue goes to another member.
+        pub(crate) fn revoke(&self) {
+            self.assigned.revoked.cancel();
+            self.assigned.moved.store(true, Ordering::Relaxed);
+        }
+
+        /// The offset that is committed when it is committed now.
+        pub(crate) fn committable(&self) -> i64 {
+            self.assigned.committable().unwrap()
+        }
+    }
+
+    impl Drop for AssignedQueue {
+        fn drop(&mut self) {
+            self.assigned.revoked.cancel();
+        }
     }
 }

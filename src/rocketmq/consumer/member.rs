@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -43,6 +43,7 @@ pub(crate) struct Member {
     leaving: CancellationToken,
     stopped: CancellationToken,
     tasks: TaskTracker,
+    epochs: AtomicU64,
     open: AtomicUsize,
     settled: Notify,
     unregistered: AtomicBool,
@@ -89,6 +90,7 @@ impl Member {
             topics: Mutex::new(topics),
             first_commits: Mutex::default(),
             tasks: TaskTracker::new(),
+            epochs: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             settled: Notify::new(),
             unregistered: AtomicBool::new(false),
@@ -158,6 +160,11 @@ impl Member {
         if let Some(assigned) = lock(&self.queues).get(queue) {
             assigned.request_reset(offset);
         }
+    }
+
+    /// A number for a queue that is begun to be read, higher than those before.
+    pub fn next_epoch(&self) -> u64 {
+        self.epochs.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub fn count_handed_out(&self) {

@@ -28,6 +28,8 @@ use super::error::{Error, ErrorKind, Result};
 use super::heartbeat;
 use super::route::Queue;
 
+#[cfg(test)]
+pub(crate) use delivery::testing::AssignedQueue;
 pub use delivery::{Aside, Delivery, Redelivery};
 pub(crate) use member::Member;
 

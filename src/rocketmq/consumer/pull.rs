@@ -74,7 +74,7 @@ impl Puller {
             match offsets::start_position(&self.member, &self.assigned.queue).await {
                 Ok((start, committed)) => {
                     self.next = start;
-                    self.assigned.start_at(start, committed);
+                    self.assigned.start_at(start, committed, self.member.next_epoch());
                     self.assigned.set_error(None);
                     return;
                 }
@@ -125,7 +125,7 @@ impl Puller {
 
     fn go_to(&mut self, offset: i64) {
         self.next = offset;
-        self.assigned.start_at(offset, None);
+        self.assigned.start_at(offset, None, self.member.next_epoch());
     }
 
     async fn fail(&self, error: Error, pause: &mut Duration) {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::client::lock as guard;
@@ -62,7 +63,7 @@ async fn rebalance(member: &Arc<Member>) -> bool {
     }
     for (topic, route) in routes {
         match share(member, &topic, &route).await {
-            Ok(mine) => assign(member, &topic, &mine).await,
+            Ok(mine) => assign(member, &topic, &mine, &route).await,
             Err(error) => {
                 complete = false;
                 member.note(&topic.topic, Some(error));
@@ -124,9 +125,13 @@ fn allocate(queues: &[Queue], members: usize, at: usize) -> &[Queue] {
 }
 
 /// Starts the queues that are new and ends those that went to another member.
-async fn assign(member: &Arc<Member>, topic: &SubscribedTopic, mine: &BTreeSet<Queue>) {
+async fn assign(member: &Arc<Member>, topic: &SubscribedTopic, mine: &BTreeSet<Queue>, route: &TopicRoute) {
     member.note(&topic.topic, None);
     let lost = revoke(member, |queue| queue.topic != topic.topic || mine.contains(queue));
+    let readable = route.readable_queues(&topic.topic);
+    for assigned in lost.iter().filter(|assigned| readable.contains(&assigned.queue)) {
+        assigned.moved.store(true, Ordering::Relaxed);
+    }
     {
         let mut queues = guard(&member.queues);
         for queue in mine {

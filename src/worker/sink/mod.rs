@@ -45,6 +45,12 @@ pub trait Sink: Send {
         None
     }
 
+    /// Gives up what is gathered of the partitions whose first gathered record is not held any more: another worker has them and gathers
+    /// the same. Of these, nothing counts as durable until they are begun anew.
+    fn let_go(&mut self, _is_held: impl Fn(&Position) -> bool + Send) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// Makes durable what is due, or everything that is gathered.
     ///
     /// # Errors
@@ -193,6 +199,12 @@ impl Sink for AnySink {
         match self {
             Self::Objects(sink) => sink.first_gathered(partition),
             _ => None,
+        }
+    }
+
+    async fn let_go(&mut self, is_held: impl Fn(&Position) -> bool + Send) {
+        if let Self::Objects(sink) = self {
+            sink.let_go(is_held).await;
         }
     }
 

@@ -36,6 +36,12 @@ pub trait Source: Send + Sync {
     /// held any longer but the duty to acknowledge, which comes later and in order.
     fn set_aside(&self, _positions: &[Position]) {}
 
+    /// Whether a partition is still this worker's, as far as it was read since the record at this position: not when it has gone to another
+    /// worker, to which everything comes that is not acknowledged.
+    fn is_held(&self, _position: &Position) -> bool {
+        true
+    }
+
     /// Waits for a heartbeat of the source's connection, and gives when it was written, milliseconds since the Unix epoch; for ever
     /// where there is none. Nothing is lost when the future is dropped before it is ready.
     fn beat(&self) -> impl Future<Output = i64> + Send {
@@ -125,6 +131,14 @@ impl Source for AnySource {
             Self::RocketMq(source) => source.set_aside(positions),
             Self::Postgres(source) => source.set_aside(positions),
             Self::MySql(source) => source.set_aside(positions),
+        }
+    }
+
+    fn is_held(&self, position: &Position) -> bool {
+        match self {
+            Self::RocketMq(source) => source.is_held(position),
+            Self::Postgres(source) => source.is_held(position),
+            Self::MySql(source) => source.is_held(position),
         }
     }
 

@@ -122,7 +122,7 @@ impl Batch {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use bytes::Bytes;
 
     use super::super::super::record::{MessageParts, Operation, Payload};
@@ -131,7 +131,7 @@ pub mod tests {
     /// A record at this place.
     pub fn record(partition: &str, offset: u64) -> Record {
         Record {
-            position: Position { partition: partition.into(), offset, index: 0 },
+            position: Position { partition: partition.into(), offset, index: 0, epoch: 0 },
             entity: "t".into(),
             operation: Operation::Insert,
             payload: Payload::Raw(Bytes::from_static(b"x")),

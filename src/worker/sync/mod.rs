@@ -9,12 +9,12 @@
 //! writer, which writes its batches one after the other, so what is acknowledged of a partition is contiguous, and its records
 //! stay in order. A crash at any point repeats records and loses none.
 
-mod batch;
+pub mod batch;
 pub mod cluster;
 pub mod dead_letter;
 pub mod metrics;
 mod reader;
-mod settlement;
+pub mod settlement;
 pub mod state;
 mod writer;
 

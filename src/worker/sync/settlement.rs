@@ -43,10 +43,8 @@ impl Settlement {
         }
         for newest in batch.ends() {
             match self.ends.get_mut(&newest.partition) {
-                Some(end) => end.newest = newest,
-                None => {
-                    self.ends.insert(Arc::clone(&newest.partition), End { newest, acknowledged: None });
-                }
+                Some(end) if end.newest.epoch == newest.epoch => end.newest = newest,
+                _ => _ = self.ends.insert(Arc::clone(&newest.partition), End { newest, acknowledged: None }),
             }
         }
     }
@@ -60,10 +58,11 @@ impl Settlement {
                 return false;
             };
             settled.aside.push(end.newest.clone());
-            let until = first.offset.checked_sub(1).filter(|until| end.acknowledged.is_none_or(|known| known < *until));
+            let before = first.offset.checked_sub(1).filter(|_| first.epoch == end.newest.epoch);
+            let until = before.filter(|until| end.acknowledged.is_none_or(|known| known < *until));
             if let Some(until) = until {
                 end.acknowledged = Some(until);
-                settled.durable.push(Position { partition: Arc::clone(partition), offset: until, index: u32::MAX });
+                settled.durable.push(Position { offset: until, index: u32::MAX, ..end.newest.clone() });
             }
             true
         });
@@ -81,10 +80,9 @@ impl Settlement {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
-    use super::super::super::record::{MessageParts, Operation, Payload, Record};
+    use super::super::super::record::Record;
     use super::super::super::sink::{Gathered, WriteError, Written};
+    use super::super::batch::tests::record;
     use super::*;
 
     /// A sink that gathers from these positions on.
@@ -110,24 +108,13 @@ mod tests {
     }
 
     fn position(partition: &str, offset: u64) -> Position {
-        Position { partition: partition.into(), offset, index: 0 }
+        Position { partition: partition.into(), offset, index: 0, epoch: 0 }
     }
 
     fn batch(places: &[(&str, u64)]) -> Batch {
         let mut batch = Batch::default();
         for (partition, offset) in places {
-            batch.note(&Record {
-                position: position(partition, *offset),
-                entity: "t".into(),
-                operation: Operation::Insert,
-                payload: Payload::Raw(Bytes::new()),
-                before: None,
-                key_fields: Arc::from([]),
-                message: MessageParts::default(),
-                at_millis: 5,
-                original: None,
-                is_changed: false,
-            });
+            batch.note(&record(partition, *offset));
         }
         batch
     }
@@ -151,6 +138,22 @@ mod tests {
         assert_eq!((places(&again.durable), places(&again.aside)), (vec![], vec![("a".to_owned(), 9)]));
         assert_eq!(places(&settlement.settle(&Gathering::default()).durable), [("a".to_owned(), 9)]);
         assert!(settlement.settle(&Gathering::default()).durable.is_empty());
+    }
+
+    #[test]
+    fn a_partition_that_is_read_anew_is_acknowledged_for_what_is_read_now() {
+        let (mut settlement, old) = (Settlement::default(), position("a", 7));
+        settlement.note(&batch(&[("a", 9)]));
+        assert_eq!(places(&settlement.settle(&Gathering(vec![old.clone()], None)).durable), [("a".to_owned(), 6)]);
+        let mut anew = Batch::default();
+        let mut record = record("a", 5);
+        record.position.epoch = 1;
+        anew.note(&record);
+        settlement.note(&anew);
+        // What was gathered before says nothing of how far the partition is now.
+        assert!(settlement.settle(&Gathering(vec![old], None)).durable.is_empty());
+        let settled = settlement.settle(&Gathering(vec![Position { epoch: 1, ..position("a", 5) }], None));
+        assert_eq!((places(&settled.durable), settled.durable[0].epoch), (vec![("a".to_owned(), 4)], 1));
     }
 
     #[test]

@@ -78,6 +78,7 @@ impl Writer {
 
     async fn write(&mut self, mut batch: Batch, token: &CancellationToken) -> Result<(), WriteEnd> {
         let (began, gathered) = (Instant::now(), self.sink.gathered().records);
+        self.let_go_of_lost().await;
         let (stop, mut written) = self.write_records(&mut batch, token).await?;
         self.write_dead_letters(&batch, token).await?;
         let metrics = &self.state.metrics;
@@ -111,9 +112,16 @@ impl Writer {
         self.state.progressed();
     }
 
+    /// Gives up what was gathered of partitions that others have now: of two objects that hold the same, one would be made in vain.
+    async fn let_go_of_lost(&mut self) {
+        let source = Arc::clone(&self.source);
+        self.sink.let_go(move |first| source.is_held(first)).await;
+    }
+
     /// Makes durable what is due, and tries that until it is done.
     async fn finish(&mut self, token: &CancellationToken) -> Result<(), WriteEnd> {
         let (mut retry, gathered) = (Retry::new(&self.setting), self.sink.gathered().records);
+        self.let_go_of_lost().await;
         let written = loop {
             match self.sink.finish(false).await {
                 Ok(written) => break written,
@@ -127,6 +135,7 @@ impl Writer {
     /// Makes everything durable before the end; what is not comes again.
     async fn finish_everything(&mut self) {
         let gathered = self.sink.gathered().records;
+        self.let_go_of_lost().await;
         match self.sink.finish(true).await {
             Ok(written) => self.finished(&written, gathered),
             Err(error) => {

@@ -12,7 +12,7 @@ use crate::worker_config::sync::Format;
 fn record(body: &Value) -> Record {
     let body = Bytes::from(body.to_string());
     let mut record = Record {
-        position: Position { partition: "orders@broker-a@0".into(), offset: 7, index: 0 },
+        position: Position { partition: "orders@broker-a@0".into(), offset: 7, index: 0, epoch: 0 },
         entity: "orders".to_owned(),
         operation: Operation::Insert,
         payload: Payload::Raw(body.clone()),

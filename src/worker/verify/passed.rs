@@ -1,7 +1,7 @@
 //! Messages on their way through a pipeline, up to its target, with the pipeline's own code.
 
 use super::super::format;
-use super::super::record::Record;
+use super::super::record::{Position, Record};
 use super::super::source::rocketmq::record;
 use super::super::transform::Steps;
 use crate::rocketmq::ReceivedMessage;
@@ -22,8 +22,8 @@ pub fn through(
         return None;
     }
     let offset = u64::try_from(message.queue_offset).unwrap_or_default();
-    let mut record =
-        record(message, partition(&message.topic, &message.broker_name, message.queue_id).into(), offset, None);
+    let partition = partition(&message.topic, &message.broker_name, message.queue_id).into();
+    let mut record = record(message, Position { partition, offset, index: 0, epoch: 0 }, None);
     let kept = format::decode(config.format, &mut record)
         .and_then(|kept| Ok(kept && (!record.operation.is_row() || steps.apply(&mut record)?)));
     // What is invalid is left out or in the dead-letter topic, or has stopped the pipeline before it was acknowledged.

@@ -171,7 +171,7 @@ fn key<'a>(sync: &str, records: impl Iterator<Item = &'a Record>) -> String {
     let mut digest = Sha256::new();
     digest.update(sync);
     for record in records {
-        let Position { partition, offset, index } = &record.position;
+        let Position { partition, offset, index, .. } = &record.position;
         digest.update([0]);
         digest.update(partition.as_bytes());
         digest.update([0]);
@@ -230,7 +230,7 @@ mod tests {
         let body = Bytes::from_static(br#"{"id": 1}"#);
         let Value::Object(fields) = json!({"id": 1}) else { panic!("an object") };
         Record {
-            position: Position { partition: "orders@broker-a@3".into(), offset, index: 0 },
+            position: Position { partition: "orders@broker-a@3".into(), offset, index: 0, epoch: 0 },
             entity: "orders".into(),
             operation: Operation::Insert,
             payload: Payload::Fields { fields, size: body.len() },

@@ -4,6 +4,9 @@
 //! Where an object begins follows from what is acknowledged, and its name from where it begins (`name.rs`). A record that comes again
 //! after a crash therefore comes first where an object begins, and finds that one: it is left out up to where that object ends. Two
 //! writers of one queue make the same name, of which the store lets one be created. Nothing but the objects is kept in the store.
+//!
+//! All of it rests on one rule: nothing is acknowledged but at the end of an object that is in the store. Therefore a queue that is begun
+//! to be read anew (`Position::epoch`) is begun anew here as well, as by a worker that knows nothing of it.
 
 mod encode;
 mod existing;
@@ -45,27 +48,19 @@ pub struct ObjectSink {
     naming: Naming,
     /// By partition.
     groups: HashMap<Arc<str>, Group>,
-    /// What was taken of each partition.
-    seen: HashMap<Arc<str>, Seen>,
+    /// The epoch in which each partition is read now.
+    epochs: HashMap<Arc<str>, u64>,
     /// How far objects go that were there before, by partition and topic.
     passed: HashMap<(Arc<str>, String), Passed>,
     /// The first records of objects that were there before, and have not been passed to their ends: what is acknowledged must not stand
     /// in the middle of one. By partition and topic.
     passing: HashMap<Arc<str>, BTreeMap<String, Position>>,
-    /// The first records of partitions that have gone to another worker and come back with what was taken here before, until that is
-    /// passed: they may stand in the middle of an object that was created here.
-    returned: HashMap<Arc<str>, Position>,
-    /// Offsets up to which the batch was taken that is being tried again.
-    tried: HashMap<Arc<str>, u64>,
+    /// The first records of what was given up of partitions that have gone to another worker: what still comes of them is left out.
+    given_up: HashMap<Arc<str>, Position>,
+    /// Records at the front of the batch that were taken before it failed, and are not taken again when it is tried again.
+    taken: usize,
     /// What became of records and was not told yet.
     tally: Written,
-}
-
-/// How far a partition was taken.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    offset: u64,
-    newest_millis: i64,
 }
 
 /// What is known of the objects of a topic and a partition that an earlier worker has made.
@@ -92,31 +87,26 @@ impl ObjectSink {
             store: store.map_err(at_target)?,
             naming: Naming::of(config),
             groups: HashMap::new(),
-            seen: HashMap::new(),
+            epochs: HashMap::new(),
             passed: HashMap::new(),
             passing: HashMap::new(),
-            returned: HashMap::new(),
-            tried: HashMap::new(),
+            given_up: HashMap::new(),
+            taken: 0,
             tally: Written::default(),
         })
     }
 
     /// Takes a record into its object, unless the target has it.
     async fn take(&mut self, index: usize, record: &Record) -> Result<(), WriteError> {
-        let (Position { partition, offset, .. }, stored) = (&record.position, record.message.stored_millis);
-        let slot = self.naming.slot(stored);
-        if let Some(seen) = self.seen.get(partition).copied().filter(|seen| *offset <= seen.offset) {
-            if stored <= seen.newest_millis {
-                self.take_again(record, seen.offset);
-                return Ok(());
-            }
-            // A place that was passed, with a record that is newer than everything: the topic was deleted and created again.
-            self.create(vec![Arc::clone(partition)]).await?;
-            self.seen.remove(partition);
-            self.passed.retain(|(known, _), _| known != partition);
-            self.passing.remove(partition);
+        let partition = &record.position.partition;
+        let slot = self.naming.slot(record.message.stored_millis);
+        if self.epochs.get(partition) != Some(&record.position.epoch) {
+            self.begin(&record.position).await;
         }
-        self.returned.remove(partition);
+        if self.given_up.contains_key(partition) {
+            self.taken = index + 1;
+            return Ok(());
+        }
         if self.groups.get(partition).is_some_and(|group| group.slot != slot || group.is_closing) {
             self.create(vec![Arc::clone(partition)]).await?;
         }
@@ -127,9 +117,7 @@ impl ObjectSink {
         } else {
             self.add(record, slot, &row).map_err(invalid)?;
         }
-        let seen = self.seen.entry(Arc::clone(partition)).or_insert(Seen { offset: *offset, newest_millis: stored });
-        *seen = Seen { offset: *offset, newest_millis: seen.newest_millis.max(stored) };
-        self.tried.insert(Arc::clone(partition), *offset);
+        self.taken = index + 1;
         let Some(group) = self.groups.get_mut(partition) else { return Ok(()) };
         if group.is_full(&self.config) {
             self.create(vec![Arc::clone(partition)]).await?;
@@ -139,23 +127,17 @@ impl ObjectSink {
         Ok(())
     }
 
-    /// Notes a record that was taken before, up to `newest` of its partition: because its batch is tried again, or because the queue has
-    /// been away.
-    fn take_again(&mut self, record: &Record, newest: u64) {
-        let Position { partition, offset, .. } = &record.position;
-        if self.tried.get(partition).is_some_and(|tried| offset <= tried) {
-            return;
+    /// Begins a partition whose records come from what is acknowledged on. What was gathered of it is given up: it comes again, unless
+    /// another worker has made it durable; and what was known of its objects says nothing of those that others have made meanwhile.
+    async fn begin(&mut self, Position { partition, epoch, .. }: &Position) {
+        if let Some(mut group) = self.groups.remove(partition) {
+            tracing::info!(%partition, records = group.records, "the queue was away, and is gathered anew");
+            group.abort().await;
         }
-        if self.groups.get(partition).is_some_and(|group| *offset >= group.first.offset) {
-            self.returned.remove(partition);
-            return;
-        }
-        self.tally.repeated += 1;
-        if *offset < newest {
-            self.returned.entry(Arc::clone(partition)).or_insert_with(|| record.position.clone());
-        } else {
-            self.returned.remove(partition);
-        }
+        self.passed.retain(|(known, _), _| known != partition);
+        self.passing.remove(partition);
+        self.given_up.remove(partition);
+        self.epochs.insert(Arc::clone(partition), *epoch);
     }
 
     /// Whether an object that was there before has the record. The store is asked at the first record of a topic and a partition, and
@@ -269,6 +251,13 @@ impl ObjectSink {
         let closed: Vec<_> = futures::stream::iter(closing).buffer_unordered(AT_ONCE).collect().await;
         let mut first_failure = None;
         for (partition, group, mut done, outcome) in closed {
+            if done.repeated > 0 {
+                // Another worker has the queue as well, and may have made the next object, too.
+                self.passed
+                    .iter_mut()
+                    .filter(|((known, _), _)| *known == partition)
+                    .for_each(|(_, it)| it.is_all = false);
+            }
             match outcome {
                 Ok(()) => done.newest_millis = Some(group.newest_millis),
                 Err(failure) => {
@@ -324,11 +313,11 @@ impl ObjectSink {
 impl Sink for ObjectSink {
     async fn write(&mut self, batch: &[Record]) -> Result<Written, WriteError> {
         self.create(self.due_now(false)).await?;
-        for (index, record) in batch.iter().enumerate() {
+        for (index, record) in batch.iter().enumerate().skip(self.taken) {
             self.take(index, record).await?;
         }
         self.bound_memory().await?;
-        self.tried.clear();
+        self.taken = 0;
         Ok(std::mem::take(&mut self.tally))
     }
 
@@ -348,7 +337,16 @@ impl Sink for ObjectSink {
     fn first_gathered(&self, partition: &str) -> Option<&Position> {
         let passing = self.passing.get(partition).into_iter().flat_map(BTreeMap::values);
         let gathered = self.groups.get(partition).map(|group| &group.first);
-        gathered.into_iter().chain(passing).chain(self.returned.get(partition)).min()
+        gathered.into_iter().chain(passing).chain(self.given_up.get(partition)).min()
+    }
+
+    async fn let_go(&mut self, is_held: impl Fn(&Position) -> bool + Send) {
+        let lost: Vec<_> = self.groups.extract_if(|_, group| !is_held(&group.first)).collect();
+        for (partition, mut group) in lost {
+            tracing::info!(%partition, records = group.records, "the queue has gone to another worker, which gathers this anew");
+            group.abort().await;
+            self.given_up.insert(partition, group.first);
+        }
     }
 
     async fn finish(&mut self, everything: bool) -> Result<Written, WriteError> {
@@ -357,8 +355,8 @@ impl Sink for ObjectSink {
     }
 
     async fn close(mut self) -> Result<(), WriteError> {
-        for object in self.groups.values_mut().flat_map(|group| group.objects.values_mut()) {
-            object.abort().await;
+        for group in self.groups.values_mut() {
+            group.abort().await;
         }
         Ok(())
     }

@@ -123,7 +123,9 @@ impl OpenObject {
         }
         let size = store.size(&self.key).await?.unwrap_or_default();
         let last = last_offset(store, &self.key, size, config.file_format, config.compression).await?;
-        self.upload.abort().await;
+        if last == self.last {
+            self.upload.abort().await;
+        }
         Ok(match (last == self.last, self.is_unanswered) {
             // The answer to an earlier try was lost.
             (true, true) => End::Created,
@@ -132,7 +134,7 @@ impl OpenObject {
         })
     }
 
-    /// Gives it up.
+    /// Gives it up: it cannot be finished any more.
     pub async fn abort(&mut self) {
         self.upload.abort().await;
     }
@@ -186,6 +188,13 @@ pub struct Group {
 }
 
 impl Group {
+    /// Gives its objects up.
+    pub async fn abort(&mut self) {
+        for object in self.objects.values_mut() {
+            object.abort().await;
+        }
+    }
+
     /// Bytes of memory that its objects take.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -34,7 +34,7 @@ fn record(body: Value) -> Record {
     let Value::Object(fields) = body else { panic!("an object") };
     let original = Bytes::from(serde_json::to_vec(&fields).unwrap());
     Record {
-        position: Position { partition: "orders@broker-a@2".into(), offset: 7, index: 0 },
+        position: Position { partition: "orders@broker-a@2".into(), offset: 7, index: 0, epoch: 0 },
         entity: "orders".into(),
         operation: Operation::Insert,
         payload: Payload::Fields { fields, size: original.len() },

@@ -26,7 +26,7 @@ const WRITE: WriteConfig =
 fn record(operation: Operation, before: Option<Value>, fields: Value) -> Record {
     let object = |value: Value| value.as_object().unwrap().clone();
     Record {
-        position: Position { partition: "orders@broker-a@3".into(), offset: 7, index: 0 },
+        position: Position { partition: "orders@broker-a@3".into(), offset: 7, index: 0, epoch: 0 },
         entity: "orders".to_owned(),
         operation,
         payload: Payload::Fields { fields: object(fields), size: 9 },

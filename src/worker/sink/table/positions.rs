@@ -63,7 +63,7 @@ impl Positions {
         // In the order of their names, so that two writers never wait for each other.
         let mut moves: BTreeMap<&Arc<str>, Move> = BTreeMap::new();
         for record in records {
-            let Position { partition, offset, index } = &record.position;
+            let Position { partition, offset, index, .. } = &record.position;
             let from = self.known.get(partition).copied();
             let to = Stored { offset: *offset, index: *index, newest_millis: record.at_millis };
             let entry = moves.entry(partition).or_insert_with(|| {
@@ -96,7 +96,7 @@ mod tests {
 
     fn record(partition: &str, offset: u64, at_millis: i64) -> Record {
         Record {
-            position: Position { partition: partition.into(), offset, index: 0 },
+            position: Position { partition: partition.into(), offset, index: 0, epoch: 0 },
             entity: "t".into(),
             operation: Operation::Insert,
             payload: Payload::Raw(Bytes::new()),

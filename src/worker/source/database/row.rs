@@ -54,7 +54,7 @@ impl Shape {
             properties.insert(UNCHANGED_PROPERTY.to_owned(), cells.unchanged.join(","));
         }
         Record {
-            position: Position { partition: Arc::clone(&self.partition), offset, index },
+            position: Position { partition: Arc::clone(&self.partition), offset, index, epoch: 0 },
             entity: self.entity.clone(),
             operation,
             payload: Payload::Fields { fields: cells.fields, size: cells.size },

@@ -6,6 +6,8 @@
 mod discovery;
 mod heartbeat;
 mod open;
+#[cfg(test)]
+mod owners_tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
@@ -109,7 +111,8 @@ impl RocketMqSource {
             let partition = open.partition(message, &self.group);
             let queue = *numbers.entry(Arc::clone(&partition)).or_insert_with(|| self.number(message));
             let offset = u64::try_from(message.queue_offset).unwrap_or_default();
-            records.push(record(message, Arc::clone(&partition), offset, queue));
+            let position = Position { partition: Arc::clone(&partition), offset, index: 0, epoch: delivery.epoch() };
+            records.push(record(message, position, queue));
             open.push(partition, offset, delivery);
         }
         records
@@ -138,6 +141,10 @@ impl Source for RocketMqSource {
     fn set_aside(&self, positions: &[Position]) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         positions.iter().for_each(|position| open.set_aside(position));
+    }
+
+    fn is_held(&self, position: &Position) -> bool {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_held(position)
     }
 
     fn status(&self) -> SourceStatus {
@@ -235,10 +242,11 @@ fn offsets(offsets: &[StartOffset]) -> Arc<BTreeMap<Queue, i64>> {
     Arc::new(offsets.iter().map(entry).collect())
 }
 
-/// The record of a message that stands at `offset` of `partition`.
-pub fn record(message: &ReceivedMessage, partition: Arc<str>, offset: u64, queue: Option<QueueOf>) -> Record {
+/// The record of a message that stands at `position`.
+#[must_use]
+pub fn record(message: &ReceivedMessage, position: Position, queue: Option<QueueOf>) -> Record {
     Record {
-        position: Position { partition, offset, index: 0 },
+        position,
         entity: message.topic.clone(),
         operation: Operation::Insert,
         payload: Payload::Raw(message.body.clone()),

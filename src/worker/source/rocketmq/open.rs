@@ -16,9 +16,11 @@ pub struct Open {
     names: HashMap<String, HashMap<String, HashMap<i32, Arc<str>>>>,
 }
 
-/// What is open of a queue, in the order of offsets: first what was set aside.
+/// What is open of a queue since it was begun to be read the last time, in the order of offsets: first what was set aside.
 #[derive(Default)]
 struct Partition {
+    /// See [`Position::epoch`].
+    epoch: u64,
     aside: Option<SetAside>,
     deliveries: VecDeque<(u64, Delivery)>,
 }
@@ -49,12 +51,20 @@ impl Open {
 
     /// Takes a delivery, which comes after those before.
     pub fn push(&mut self, partition: Arc<str>, offset: u64, delivery: Delivery) {
-        self.partitions.entry(partition).or_default().deliveries.push_back((offset, delivery));
+        let partition = self.partitions.entry(partition).or_default();
+        if partition.epoch != delivery.epoch() {
+            partition.begin(delivery.epoch());
+        }
+        partition.deliveries.push_back((offset, delivery));
     }
 
     /// Acknowledges everything of a queue up to a position.
+    ///
+    /// Nothing, when the queue has been begun to be read anew after the record at the position: what was delivered since may have the same
+    /// offsets and is still on its way to the target. With a part of it acknowledged, the queue would be committed at an offset that no
+    /// target has ever been asked to stop at.
     pub fn acknowledge(&mut self, position: &Position) {
-        let Some(partition) = self.partitions.get_mut(&position.partition) else { return };
+        let Some(partition) = self.of(position) else { return };
         if let Some(aside) = &mut partition.aside {
             aside.duty.ack_until(i64::try_from(position.offset).unwrap_or(i64::MAX));
             aside.first = aside.first.max(position.offset.saturating_add(1));
@@ -71,22 +81,30 @@ impl Open {
 
     /// Lets go of everything of a queue up to a position but the duty to acknowledge it.
     pub fn set_aside(&mut self, position: &Position) {
-        let Some(partition) = self.partitions.get_mut(&position.partition) else { return };
+        let Some(partition) = self.of(position) else { return };
         while partition.deliveries.front().is_some_and(|(offset, _)| *offset <= position.offset) {
             let Some((offset, delivery)) = partition.deliveries.pop_front() else { break };
             let Some(duty) = delivery.set_aside() else { continue };
-            let first = partition.aside.as_ref().map_or(offset, |aside| aside.first.min(offset));
-            // The newest duty is that of the queue as it is assigned now.
+            let first = partition.aside.as_ref().map_or(offset, |aside| aside.first);
             partition.aside = Some(SetAside { duty, first, last: offset });
         }
     }
 
-    /// About how many messages were set aside.
+    /// Whether nobody else reads the queue since the record at a position was read here.
+    #[must_use]
+    pub fn is_held(&self, position: &Position) -> bool {
+        let Some(partition) = self.partitions.get(&position.partition) else { return true };
+        let has_moved = partition.aside.as_ref().is_some_and(|aside| aside.duty.has_moved())
+            || partition.deliveries.front().is_some_and(|(_, delivery)| delivery.has_moved());
+        partition.epoch == position.epoch && !has_moved
+    }
+
+    /// About how many messages of this worker's queues were set aside.
     #[must_use]
     pub fn aside_count(&self) -> u64 {
         self.partitions
             .values()
-            .filter_map(|partition| partition.aside.as_ref())
+            .filter_map(|partition| partition.aside.as_ref().filter(|aside| !aside.duty.has_moved()))
             .map(|aside| aside.last - aside.first + 1)
             .sum()
     }
@@ -94,5 +112,19 @@ impl Open {
     /// Lets go of everything: it comes again.
     pub fn let_go(&mut self) {
         self.partitions.clear();
+    }
+
+    /// The queue of a position, unless it was begun to be read anew since.
+    fn of(&mut self, position: &Position) -> Option<&mut Partition> {
+        self.partitions.get_mut(&position.partition).filter(|partition| partition.epoch == position.epoch)
+    }
+}
+
+impl Partition {
+    /// Forgets what is open: it comes again, here or elsewhere.
+    fn begin(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.aside = None;
+        self.deliveries.drain(..).for_each(|(_, delivery)| delivery.forget());
     }
 }

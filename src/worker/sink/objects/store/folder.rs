@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Created, Failure};
+use super::{Created, Failure, given_up};
 
 /// Fewest bytes that are worth a write.
 pub const LEAST_PART: usize = 128 * 1024;
@@ -128,7 +128,7 @@ impl FolderUpload {
     /// # Errors
     /// It may be there or not.
     pub async fn finish(&mut self) -> Result<Created, Failure> {
-        let Some(unfinished) = self.unfinished.clone() else { return Ok(Created::Now) };
+        let Some(unfinished) = self.unfinished.clone() else { return Err(given_up(&self.target.to_string_lossy())) };
         let (root, target, length) = (Arc::clone(&self.root), self.target.clone(), self.written);
         let doing = format!("failed to create {}", target.display());
         let created = blocking(&doing, move || {
@@ -239,6 +239,7 @@ mod tests {
         one.send(&Bytes::from_static(b"one")).await.unwrap();
         assert_eq!(one.finish().await.unwrap(), Created::Now);
         assert_eq!(two.finish().await.unwrap(), Created::Before);
+        assert!(two.finish().await.unwrap_err().is_lost, "an upload that is over makes nothing durable");
         assert_eq!(store.size("orders/dt=x/a.jsonl").await.unwrap(), Some(7));
         assert_eq!(store.read("orders/dt=x/a.jsonl", 4..7).await.unwrap(), "one");
         assert_eq!(files(&folder.path().join(UNFINISHED)), 0);

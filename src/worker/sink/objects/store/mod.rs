@@ -115,7 +115,7 @@ impl Upload {
     /// Makes the object visible and durable, unless there is one of its name.
     ///
     /// # Errors
-    /// It may be there or not: this is to be called again.
+    /// It may be there or not: this is to be called again; unless the upload [is lost](Failure::is_lost), as one is that was given up.
     pub async fn finish(&mut self) -> Result<Created, Failure> {
         match self {
             Self::S3(upload) => upload.finish().await,
@@ -139,4 +139,14 @@ impl Upload {
             Self::Folder(_) => 0,
         }
     }
+}
+
+/// The failure to finish what was given up, or never begun.
+fn given_up(key: &str) -> Failure {
+    let failure = Failure::new(
+        "StoreFailed",
+        format!("nothing is left of the upload of {key}"),
+        "nothing: what is not acknowledged is read again",
+    );
+    Failure { is_lost: true, ..failure }
 }

@@ -12,7 +12,7 @@ use super::super::super::super::endpoint::Endpoint;
 use super::super::super::super::report::Reporter;
 use super::credentials::KeyProvider;
 use super::transport::Transport;
-use super::{Created, Failure};
+use super::{Created, Failure, given_up};
 use crate::worker_config::sync::S3Config;
 
 /// Fewest bytes of a part that is not the last (`EntityTooSmall`).
@@ -139,7 +139,7 @@ impl S3Upload {
     /// # Errors
     /// It may be there or not.
     pub async fn finish(&mut self) -> Result<Created, Failure> {
-        let Some(writer) = &mut self.writer else { return Ok(Created::Now) };
+        let Some(writer) = &mut self.writer else { return Err(given_up(&self.key)) };
         let error = match writer.close().await {
             Ok(_) => {
                 self.waiting = 0;
