@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
 
 mod faults;
+mod memory;
 mod target;
 mod wire;
 #[path = "../worker_support/mod.rs"]

@@ -158,8 +158,13 @@ pub struct Content {
 impl Content {
     /// Reads all objects below a folder.
     pub fn of(folder: &Path, format: FileFormat) -> Self {
-        let text = read(folder, format);
+        let text = read(folder, format, None);
         Self { records: text.lines().map(|line| serde_json::from_str(line).unwrap()).collect() }
+    }
+
+    /// How many records all objects below a folder have.
+    pub fn count(folder: &Path, format: FileFormat) -> i64 {
+        read(folder, format, Some("count")).trim().parse().unwrap_or_default()
     }
 
     /// The numbers in the bodies.
@@ -185,7 +190,7 @@ impl Content {
 }
 
 /// What the reader prints of all objects below a folder.
-fn read(folder: &Path, format: FileFormat) -> String {
+fn read(folder: &Path, format: FileFormat, what: Option<&str>) -> String {
     let kind = match format {
         FileFormat::JsonLines => "jsonl",
         FileFormat::Parquet => "parquet",
@@ -194,7 +199,7 @@ fn read(folder: &Path, format: FileFormat) -> String {
         return String::new();
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/worker_sink_objects/python/read.py");
-    let output = Command::new(python()).arg(script).arg(folder).arg(kind).output().unwrap();
+    let output = Command::new(python()).arg(script).arg(folder).arg(kind).args(what).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -117,6 +117,11 @@ pub struct Process(pub Child);
 impl Process {
     /// A worker whose configuration and log are in `folder`.
     pub fn start(folder: &Path, config: &SyncConfig) -> Self {
+        Self::start_with(folder, config, &[])
+    }
+
+    /// The same, with these environment variables.
+    pub fn start_with(folder: &Path, config: &SyncConfig, environment: &[(&str, &str)]) -> Self {
         let path = folder.join("worker.json");
         let text = worker_config(Role::Sync(Box::new(config.clone()))).to_json().unwrap();
         std::fs::write(&path, text).unwrap();
@@ -124,6 +129,7 @@ impl Process {
         let child = Command::new(env!("CARGO_BIN_EXE_rocketmq-connector"))
             .args(["worker", "--config"])
             .arg(&path)
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();

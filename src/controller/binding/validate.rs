@@ -106,6 +106,7 @@ pub fn validate(
             grace_seconds: grace_seconds(input.as_ref()),
             leave_seconds: if output.is_some() { LEAVE_SECONDS } else { 0 },
             volume: None,
+            has_large_buffers: false,
         },
         cluster,
         topics: spec.topics.iter().map(|topic| topic_config(topic)).collect(),

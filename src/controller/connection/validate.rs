@@ -97,6 +97,7 @@ pub fn validate(
             grace_seconds: GRACE_SECONDS,
             leave_seconds: 0,
             volume: None,
+            has_large_buffers: false,
         },
         cluster,
         usage: usage(spec.connection_type),

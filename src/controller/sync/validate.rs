@@ -112,6 +112,7 @@ pub fn validate(sync: &RocketMQSync, dereferenced: &Dereferenced, settings: &Set
             grace_seconds: GRACE_SECONDS,
             leave_seconds: 0,
             volume: objects::volume(spec.target.object_storage.as_ref()),
+            has_large_buffers: spec.target.object_storage.is_some(),
         },
         replicas: scaling::replicas(spec.state, spec.replicas, spec.autoscaling.as_ref()),
         autoscaling: spec.autoscaling.clone(),

@@ -274,6 +274,8 @@ fn an_object_store_gets_its_keys_by_files_and_a_folder_its_volume() {
     assert!(mounts.as_array().unwrap().contains(&json!({"name": "data", "mountPath": "/data/orders"})), "{mounts}");
     let claim = json!({"name": "data", "persistentVolumeClaim": {"claimName": "files"}});
     assert!(pod["volumes"].as_array().unwrap().contains(&claim), "{pod}");
+    let threshold = json!({"name": "MALLOC_MMAP_THRESHOLD_", "value": "131072"});
+    assert!(pod["containers"][0]["env"].as_array().unwrap().contains(&threshold), "{pod}");
     let config::TargetConfig::ObjectStorage(target) = validated.config.target else { panic!("object storage") };
     assert_eq!(target.store, config::StoreConfig::Folder { path: "/data/orders".to_owned() });
     assert_eq!(target.compression, config::Compression::Snappy);

@@ -58,6 +58,8 @@ pub struct Workload {
     pub grace_seconds: u32,
     /// A volume of the user's that the worker writes to.
     pub volume: Option<ClaimedVolume>,
+    /// Whether the worker fills buffers of megabytes over and over, as it does for objects.
+    pub has_large_buffers: bool,
     /// Seconds between a pod's leaving its Service and the signal to end: callers hear of it before it stops listening.
     pub leave_seconds: u32,
 }
@@ -145,7 +147,7 @@ fn container(workload: &Workload, ports: Vec<ContainerPort>) -> Container {
         image: Some(workload.image.clone()),
         image_pull_policy: workload.image_pull_policy.clone(),
         args: Some(vec!["worker".to_owned(), "--config".to_owned(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),
-        env: Some(vec![environment()]),
+        env: Some(environment(workload)),
         ports: Some(std::iter::once(admin).chain(ports).collect()),
         startup_probe: Some(probe("/healthz", 1, 30)),
         liveness_probe: Some(probe("/healthz", 10, 3)),
@@ -158,9 +160,16 @@ fn container(workload: &Workload, ports: Vec<ContainerPort>) -> Container {
     }
 }
 
-/// The C library's allocator keeps memory for each thread, a tenth of what a busy worker needs for no gain in speed.
-fn environment() -> EnvVar {
-    EnvVar { name: "MALLOC_ARENA_MAX".to_owned(), value: Some("1".to_owned()), value_from: None }
+/// The C library's allocator keeps memory for each thread, a tenth of what a busy worker needs for no gain in speed; and once it was given a
+/// large buffer back, it takes the next ones from where they leave gaps, unless it is told a size for ever.
+fn environment(workload: &Workload) -> Vec<EnvVar> {
+    let variable =
+        |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() };
+    let mut variables = vec![variable("MALLOC_ARENA_MAX", "1")];
+    if workload.has_large_buffers {
+        variables.push(variable("MALLOC_MMAP_THRESHOLD_", "131072"));
+    }
+    variables
 }
 
 /// The image has no shell to sleep with, so the kubelet does (Kubernetes 1.30 and later).

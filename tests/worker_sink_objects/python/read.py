@@ -1,6 +1,6 @@
-"""Reads all objects below a folder with DuckDB, as users would, and prints each record as a line of JSON.
+"""Reads all objects below a folder with DuckDB, as users would, and prints each record as a line of JSON, or how many there are.
 
-read.py FOLDER jsonl|parquet
+read.py FOLDER jsonl|parquet [count]
 """
 
 import json
@@ -8,7 +8,7 @@ import sys
 
 import duckdb
 
-folder, kind = sys.argv[1:]
+folder, kind, *count = sys.argv[1:]
 if kind == "parquet":
     source = f"read_parquet('{folder}/**/*.parquet', filename=true, hive_partitioning=true, union_by_name=true)"
 else:
@@ -16,6 +16,9 @@ else:
         f"read_json(['{folder}/**/*.jsonl*'], format='newline_delimited', filename=true, hive_partitioning=true, "
         "maximum_object_size=33554432, union_by_name=true)"
     )
+if count:
+    print(duckdb.connect().execute(f"SELECT count(*) FROM {source}").fetchone()[0])
+    sys.exit()
 cursor = duckdb.connect().execute(f"SELECT * FROM {source} ORDER BY filename, queue, \"offset\"")
 names = [column[0] for column in cursor.description]
 while rows := cursor.fetchmany(1000):

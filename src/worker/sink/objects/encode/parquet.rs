@@ -20,6 +20,8 @@ use crate::worker_config::sync::{Compression, Format};
 const LAST_OFFSET: &str = "rocketmq.last_offset";
 /// Bytes at the end of a file that tell where its metadata begins.
 pub const FOOTER: usize = 8;
+/// What a text takes besides its bytes: its place in a column, which has room to grow, and what the allocator adds.
+const PIECE_OVERHEAD: usize = size_of::<ByteArray>() * 3 / 2 + 16;
 /// What a row takes besides its texts, about.
 const ROW_OVERHEAD: usize = 160;
 
@@ -169,7 +171,7 @@ impl ParquetRows {
         let texts = row.topic.len() + row.broker.len() + row.message_id.len() + row.operation.len() + row.body.len();
         let entries = row.keys.iter().chain(row.properties.keys()).chain(row.properties.values());
         let pieces = 5 + row.keys.len() + 2 * row.properties.len();
-        self.bytes += texts + entries.map(String::len).sum::<usize>() + pieces * size_of::<ByteArray>() + ROW_OVERHEAD;
+        self.bytes += texts + entries.map(String::len).sum::<usize>() + pieces * PIECE_OVERHEAD + ROW_OVERHEAD;
     }
 
     /// Makes a row group of the rows and moves it to `encoded`.
@@ -227,7 +229,13 @@ impl ParquetRows {
 
     fn drain(&mut self, encoded: &mut Vec<u8>) -> Result<(), String> {
         self.file.flush().map_err(|error| error.to_string())?;
-        encoded.append(self.file.inner_mut());
+        // Its room goes with it: of each open object as much as a row group would stay.
+        let written = std::mem::take(self.file.inner_mut());
+        if encoded.is_empty() {
+            *encoded = written;
+        } else {
+            encoded.extend_from_slice(&written);
+        }
         Ok(())
     }
 }
