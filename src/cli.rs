@@ -388,6 +388,8 @@ impl From<DevArgs> for dev::Options {
             files: args.files,
             check: args.check,
             demo: args.demo,
+            // `make demo` leaves the program where no PATH leads.
+            program: std::env::args().next().unwrap_or_else(|| "rocketmq-connector".to_owned()),
             broker: is_java.then_some(broker),
             name_servers: args.name_servers,
         }

@@ -69,7 +69,7 @@ impl App {
     ///
     /// # Errors
     /// The API refused a message, or not all came back in time.
-    pub async fn play(&mut self, workers: &Workers, say: &impl Fn(&str)) -> Result<()> {
+    pub async fn play(&mut self, workers: &Workers, program: &str, say: &impl Fn(&str)) -> Result<()> {
         let api = workers.api_address(OUTPUT).ok_or_else(|| Error::Demo("the output binding has no API".to_owned()))?;
         let url = format!("http://{api}/v1.0/bindings/{OUTPUT}");
         let started = Instant::now();
@@ -96,8 +96,6 @@ impl App {
         say("");
         say("Try next, while this runs:");
         say(&format!("  curl -i {url} -d '{{\"operation\": \"create\", \"data\": \"mine\"}}'"));
-        // `make demo` leaves the program where no PATH leads.
-        let program = std::env::args().next().unwrap_or_else(|| "rocketmq-connector".to_owned());
         say(&format!("  {program} dev -f config/samples --check     # checks manifests as the API server would"));
         say("Ctrl-C drains and ends.");
         Ok(())

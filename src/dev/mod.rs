@@ -48,6 +48,8 @@ pub struct Options {
     pub check: bool,
     /// Run the built-in demo besides the files.
     pub demo: bool,
+    /// How this program was called, for what the demo says to try next.
+    pub program: String,
     /// The broker to start.
     pub broker: Option<JavaBroker>,
     /// Name servers to use instead of those in the manifests.
@@ -74,7 +76,7 @@ pub async fn run(options: Options, token: CancellationToken) -> Result<()> {
     let name_servers = broker.as_ref().map(|broker| vec![broker.name_server.clone()]);
     let overrides = Overrides { name_servers: name_servers.unwrap_or(options.name_servers) };
     let ran = if options.demo {
-        run_demo(documents, &overrides, &token).await
+        run_demo(documents, &overrides, &options.program, &token).await
     } else {
         run_documents(&documents, &overrides, &token).await
     };
@@ -98,14 +100,19 @@ async fn run_documents(documents: &[Document], overrides: &Overrides, token: &Ca
     shown.map_err(|source| Error::Write { path: PathBuf::from("standard output"), source })
 }
 
-async fn run_demo(mut documents: Vec<Document>, overrides: &Overrides, token: &CancellationToken) -> Result<()> {
+async fn run_demo(
+    mut documents: Vec<Document>,
+    overrides: &Overrides,
+    program: &str,
+    token: &CancellationToken,
+) -> Result<()> {
     let mut app = demo::App::start(token.clone()).await?;
     let name_server = overrides.name_servers.first().cloned().unwrap_or_else(|| "127.0.0.1:9876".to_owned());
     documents.extend(app.manifests(&name_server)?);
     let folder = PrivateFolder::create()?;
     let (planned, _) = prepare(&documents, overrides, &folder)?;
     let workers = Workers::start(planned, token).await?;
-    let played = token.run_until_cancelled(app.play(&workers, &say)).await.unwrap_or(Ok(()));
+    let played = token.run_until_cancelled(app.play(&workers, program, &say)).await.unwrap_or(Ok(()));
     // The figures of the table follow the messages by half a second.
     tokio::time::sleep(Duration::from_secs(1)).await;
     print!("{}", table::render(&workers.rows()));
