@@ -16,6 +16,7 @@ cd "$REPOSITORY"
 export ROUNDS=${ROUNDS:-3} ROWS=${ROWS:-200000} VERSION=${VERSION:-5.4.0} WRITE=${WRITE:-1}
 INSTANCE=bench-source BASE_PORT=28800 PORT=28890
 export NAME_SERVER=127.0.0.1:$BASE_PORT BROKER=127.0.0.1:$((BASE_PORT + 11)) RESULTS=$CACHE/bench-source
+rm -rf "$RESULTS" # an offset of another database would stand in the way
 mkdir -p "$RESULTS"
 
 stop() {
