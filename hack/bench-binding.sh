@@ -13,6 +13,7 @@
 #   PROFILE=1         perf's profile of the worker in each case, in the folder of results; wants BINARY with symbols
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/rocketmq/settings.sh"
+. "$REPOSITORY/hack/bench-servers.sh"
 cd "$REPOSITORY"
 export ROUNDS=${ROUNDS:-5} SECONDS_EACH=${SECONDS_EACH:-4} BACKLOG=${BACKLOG:-100000} VERSION=${VERSION:-5.4.0} WRITE=${WRITE:-1}
 export CASES=${CASES:-} PROFILE=${PROFILE:-} DAPR_VERSION
@@ -20,28 +21,14 @@ INSTANCE=bench-binding BASE_PORT=28700
 export NAME_SERVER=127.0.0.1:$BASE_PORT BROKER=127.0.0.1:$((BASE_PORT + 11))
 export RESULTS=$CACHE/bench-binding
 
-stop() {
-  local status=$?
-  trap - EXIT INT TERM
-  "$CLUSTER_SCRIPTS/rocketmq/down.sh" "$INSTANCE"
-  rm -rf "${RUN:?}/$INSTANCE"
-  exit "$status"
-}
-
 mkdir -p "$RESULTS"
-if [ -z "${BINARY:-}" ]; then
-  step "building rocketmq-connector in release"
-  cargo build --release --locked
-  BINARY=${CARGO_TARGET_DIR:-target}/release/rocketmq-connector
-fi
+release_build BINARY
 step "building benches/load"
 (cd benches/load && go build -trimpath -o "$RESULTS/load" .)
 DAPRD=$("$CLUSTER_SCRIPTS/dapr/install.sh")
 export BINARY DAPRD LOAD=$RESULTS/load
 
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+stop_at_end
 "$CLUSTER_SCRIPTS/rocketmq/install.sh" "$VERSION"
 # the JVM's own choice of compilers: the broker should not be the slowest part
 INSTANCE=$INSTANCE PROXY=none HEAP=1g JAVA_OPTIONS='' "$CLUSTER_SCRIPTS/rocketmq/up.sh" "$VERSION" plain "$BASE_PORT"

@@ -11,19 +11,12 @@
 #   WRITE=0                      print the table only
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/rocketmq/settings.sh"
+. "$REPOSITORY/hack/bench-servers.sh"
 cd "$REPOSITORY"
 ROUNDS=${ROUNDS:-5} VERSION=${VERSION:-5.4.0} CLIENTS=${CLIENTS:-ours java facades go} QUEUES=8 STORED=200000
 INSTANCE=bench-client-$VERSION BASE_PORT=28800
 NAME_SERVER=127.0.0.1:$BASE_PORT
 RESULTS=$CACHE/bench-client
-
-stop() {
-  local status=$?
-  trap - EXIT INT TERM
-  "$CLUSTER_SCRIPTS/rocketmq/down.sh" "$INSTANCE"
-  rm -rf "${RUN:?}/$INSTANCE"
-  exit "$status"
-}
 
 topic() { # NAME
   "$CLUSTER_SCRIPTS/rocketmq/mqadmin.sh" "$INSTANCE" updateTopic -c DefaultCluster -t "$1" -r "$QUEUES" -w "$QUEUES" > /dev/null
@@ -77,9 +70,7 @@ mkdir -p "$RESULTS"
 rm -f "$RESULTS/lines.json" "$RESULTS/errors.log"
 "$CLUSTER_SCRIPTS/rocketmq/install.sh" "$VERSION"
 build
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+stop_at_end
 # the JVM's own choice of compilers: the broker should not be the slowest part
 INSTANCE=$INSTANCE PROXY=none HEAP=1g JAVA_OPTIONS='' "$CLUSTER_SCRIPTS/rocketmq/up.sh" "$VERSION" plain "$BASE_PORT"
 topic bench-send

@@ -5,15 +5,14 @@ import json
 import os
 import pathlib
 import random
-import socket
 import statistics
-import struct
 import subprocess
 import sys
 import time
 import urllib.request
 
 import measure
+import remoting
 
 TOPICS, CONNECTIONS, QUIET = (int(os.environ[name]) for name in ("TOPICS", "CONNECTIONS", "QUIET"))
 RESULTS, NAME = pathlib.Path(os.environ["RESULTS"]), "bench-connection"
@@ -42,23 +41,18 @@ def send_message(number, opaque):
     body = json.dumps({"id": opaque, "buyer": {"name": f"buyer {opaque}", "city": "x" * 20}, "lines": [{"sku": "a", "count": 2}], "note": "n" * 300}).encode()
     fields = {"a": NAME, "b": topic(number), "c": "TBW102", "d": "4", "e": str(number % QUEUES), "f": "0", "g": str(int(time.time() * 1000)),
               "h": "0", "i": "", "j": "0", "k": "false", "l": "0", "m": "false"}
-    header = json.dumps({"code": 310, "language": "JAVA", "version": 407, "opaque": opaque, "flag": 0, "serializeTypeCurrentRPC": "JSON", "extFields": fields}).encode()
-    return struct.pack(">II", 4 + len(header) + len(body), len(header)) + header + body
+    return remoting.frame(310, fields, opaque, body)
 
 
 def messages():
     """Writes MESSAGES messages into every topic, 64 requests at a time."""
-    host, port = os.environ["BROKER"].rsplit(":", 1)
     wanted = [(number, message) for number in range(TOPICS) for message in range(MESSAGES)]
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
-        stream = connection.makefile("rb")
+    with remoting.Connection(os.environ["BROKER"], 30) as connection:
         for at in range(0, len(wanted), 64):
             window = wanted[at:at + 64]
-            connection.sendall(b"".join(send_message(number, number * MESSAGES + message) for number, message in window))
+            connection.send(b"".join(send_message(number, number * MESSAGES + message) for number, message in window))
             for _ in window:
-                length, = struct.unpack(">I", stream.read(4))
-                payload = stream.read(length)
-                answer = json.loads(payload[4:4 + (struct.unpack(">I", payload[:4])[0] & 0xFFFFFF)])
+                answer = connection.receive()
                 if answer["code"] != 0:
                     raise SystemExit(f"error: the broker answered {answer['code']}: {answer.get('remark')}")
     print(f"{len(wanted)} messages in {TOPICS} topics", flush=True)
@@ -72,14 +66,9 @@ def messages():
 
 def exchange(code, fields):
     """One request to the broker on a connection of its own; the answer's header, or none within 5 s."""
-    header = json.dumps({"code": code, "language": "JAVA", "version": 407, "opaque": 1, "flag": 0, "serializeTypeCurrentRPC": "JSON", "extFields": fields}).encode()
-    host, port = os.environ["BROKER"].rsplit(":", 1)
     try:
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
-            connection.sendall(struct.pack(">II", 4 + len(header), len(header)) + header)
-            stream = connection.makefile("rb")
-            length, header_length = struct.unpack(">II", stream.read(8))
-            return json.loads(stream.read(length - 4)[:header_length & 0xFFFFFF])
+        with remoting.Connection(os.environ["BROKER"], 5) as connection:
+            return connection.ask(code, fields)
     except OSError:
         return {}
 

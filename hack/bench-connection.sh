@@ -17,6 +17,7 @@ ROCKETMQ_SCRIPTS=$CLUSTER_SCRIPTS/rocketmq BROKERS=$RUN
 # shellcheck source=../tests/cluster/kubernetes/settings.sh
 . "$CLUSTER_SCRIPTS/kubernetes/settings.sh"
 . "$REPOSITORY/hack/operator-account.sh"
+. "$REPOSITORY/hack/bench-servers.sh"
 cd "$REPOSITORY"
 export TOPICS=${TOPICS:-10000} CONNECTIONS=${CONNECTIONS:-500} QUIET=${QUIET:-120} PARTS=${PARTS:-topics connections} VERSION=${VERSION:-5.4.0} WRITE=${WRITE:-1} AUDIT_LOG
 INSTANCE=bench-connection BASE_PORT=27600
@@ -24,11 +25,7 @@ export NAME_SERVER=127.0.0.1:$BASE_PORT BROKER=127.0.0.1:$((BASE_PORT + 11))
 export RESULTS=$CACHE/bench-connection
 mkdir -p "$RESULTS"
 
-if [ -z "${BINARY:-}" ]; then
-  step "building rocketmq-connector in release"
-  cargo build --release --locked
-  BINARY=${CARGO_TARGET_DIR:-target}/release/rocketmq-connector
-fi
+release_build BINARY
 export BINARY
 
 stop() {

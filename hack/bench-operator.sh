@@ -10,16 +10,13 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/kubernetes/settings.sh"
 . "$REPOSITORY/hack/operator-account.sh"
+. "$REPOSITORY/hack/bench-servers.sh"
 cd "$REPOSITORY"
 export BINDINGS=${BINDINGS:-100} QUIET=${QUIET:-60} WRITE=${WRITE:-1} AUDIT_LOG KUBERNETES_VERSION
 export RESULTS=$CACHE/bench-operator
 mkdir -p "$RESULTS"
 
-if [ -z "${BINARY:-}" ]; then
-  step "building rocketmq-connector in release"
-  cargo build --release --locked
-  BINARY=${CARGO_TARGET_DIR:-target}/release/rocketmq-connector
-fi
+release_build BINARY
 export BINARY
 
 stop() {

@@ -4,14 +4,14 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import statistics
-import struct
 import subprocess
 import sys
 import time
 
 import measure
+import remoting
+import sync_config
 
 BEGIN, END = "<!-- bench-source: begin -->", "<!-- bench-source: end -->"
 ROUNDS, ROWS, RESULTS = int(os.environ["ROUNDS"]), int(os.environ["ROWS"]), pathlib.Path(os.environ["RESULTS"])
@@ -40,44 +40,22 @@ class Offsets:
     """Asks a broker how many messages a topic has, over one connection."""
 
     def __init__(self, topic):
-        host, port = os.environ["BROKER"].rsplit(":", 1)
-        self.topic, self.connection = topic, socket.create_connection((host, int(port)), timeout=10)
-        self.stream = self.connection.makefile("rb")
+        self.topic, self.connection = topic, remoting.Connection(os.environ["BROKER"], 10)
 
     def total(self):
         return sum(self.of(queue) for queue in range(QUEUES))
 
     def of(self, queue):
-        fields = {"topic": self.topic, "queueId": str(queue)}
-        header = json.dumps({"code": 30, "language": "JAVA", "version": 407, "opaque": 1, "flag": 0, "serializeTypeCurrentRPC": "JSON", "extFields": fields}).encode()
-        self.connection.sendall(struct.pack(">II", 4 + len(header), len(header)) + header)
-        length, header_length = struct.unpack(">II", self.stream.read(8))
-        answer = json.loads(self.stream.read(length - 4)[:header_length & 0xFFFFFF])
-        return int(answer["extFields"]["offset"])
+        return int(self.connection.ask(30, {"topic": self.topic, "queueId": str(queue)})["extFields"]["offset"])
 
 
 def start_ours(topic, slot):
     folder = RESULTS / slot
     folder.mkdir(exist_ok=True)
-    for name in ("username", "password"):
-        (folder / name).write_text(os.environ["APP_USER" if name == "username" else "APP_PASSWORD"])
-    server = {"host": os.environ["HOST"], "port": int(os.environ["PORT"]), "database": os.environ["DATABASE"],
-              "usernameFile": str(folder / "username"), "passwordFile": str(folder / "password")}
-    config = {
-        "version": 1, "identity": {"kind": "RocketMQSync", "namespace": "bench", "name": slot, "generation": 1},
-        "admin": {"host": "127.0.0.1", "port": 28899},
-        "role": {"sync": {
-            "name": f"bench/{slot}",
-            "source": {"postgres": {"server": server, "tables": [f"public.{TABLE}"], "slot": slot, "publication": slot, "ddl": "Stop"}},
-            "target": {"rocketMq": {"cluster": {"nameServers": [os.environ["NAME_SERVER"]]}, "topic": topic, "group": "bench-source",
-                                    "createTopics": False, "clusterId": "target"}},
-            "mode": "Incremental", "format": "Debezium",
-            # what a RocketMQSync has when its manifest says nothing
-            "batch": {"maxRecords": 500, "maxBytes": 1 << 20, "maxWaitMillis": 100},
-            "write": {"insert": "Update", "update": "Insert", "delete": "Ignore"},
-            "errors": {"retryIntervalMillis": 60000, "onInvalid": "stop"},
-        }},
-    }
+    server = sync_config.database(folder, os.environ["HOST"], int(os.environ["PORT"]))
+    source = {"postgres": {"server": server, "tables": [f"public.{TABLE}"], "slot": slot, "publication": slot, "ddl": "Stop"}}
+    target = sync_config.topic({"nameServers": [os.environ["NAME_SERVER"]]}, topic, "bench-source")
+    config = sync_config.worker(slot, f"bench/{slot}", 28899, source, target, "Debezium")
     (folder / "worker.json").write_text(json.dumps(config))
     log = open(folder / "log", "a")
     return subprocess.Popen([os.environ["WORKER"], "worker", "--config", str(folder / "worker.json")], stdout=log, stderr=log)

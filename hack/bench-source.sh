@@ -12,24 +12,13 @@
 # Debezium Server's archive (780 MB) is fetched from Maven Central, once.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/rocketmq/settings.sh"
+. "$REPOSITORY/hack/bench-servers.sh"
 cd "$REPOSITORY"
 export ROUNDS=${ROUNDS:-3} ROWS=${ROWS:-200000} VERSION=${VERSION:-5.4.0} WRITE=${WRITE:-1}
-INSTANCE=bench-source BASE_PORT=28800 PORT=28890
+INSTANCE=bench-source DATABASE_INSTANCE=bench-source BASE_PORT=28800 PORT=28890
 export NAME_SERVER=127.0.0.1:$BASE_PORT BROKER=127.0.0.1:$((BASE_PORT + 11)) RESULTS=$CACHE/bench-source
 rm -rf "$RESULTS" # an offset of another database would stand in the way
 mkdir -p "$RESULTS"
-
-stop() {
-  local status=$?
-  trap - EXIT INT TERM
-  "$CLUSTER_SCRIPTS/rocketmq/down.sh" "$INSTANCE"
-  rm -rf "${RUN:?}/$INSTANCE"
-  if [ -n "${DATABASES:-}" ]; then
-    "$CLUSTER_SCRIPTS/databases/down.sh" "$INSTANCE"
-    rm -rf "${DATABASES:?}/$INSTANCE"
-  fi
-  exit "$status"
-}
 
 # The first java on this machine that Debezium Server runs with.
 find_java() {
@@ -39,11 +28,7 @@ find_java() {
   done
 }
 
-if [ -z "${WORKER:-}" ]; then
-  step "building rocketmq-connector in release"
-  cargo build --locked --release --bin rocketmq-connector
-  WORKER=${CARGO_TARGET_DIR:-target}/release/rocketmq-connector
-fi
+release_build WORKER
 export WORKER
 JAVA=$(find_java)
 export JAVA DEBEZIUM=$CACHE/debezium/debezium-server DEBEZIUM_VERSION
@@ -53,18 +38,16 @@ if [ -n "$JAVA" ] && [ ! -d "$DEBEZIUM/lib" ]; then
     "-Dartifact=io.debezium:debezium-server-dist:$DEBEZIUM_VERSION:tar.gz" "-DoutputDirectory=$CACHE/debezium"
 fi
 
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+stop_at_end
 "$CLUSTER_SCRIPTS/rocketmq/install.sh" "$VERSION"
 "$CLUSTER_SCRIPTS/databases/install.sh"
 DATABASES=$("$CLUSTER_SCRIPTS/databases/status.sh" folder)
-SETTINGS="shared_buffers=256MB max_wal_size=4GB" "$CLUSTER_SCRIPTS/databases/up.sh" postgres "$INSTANCE" "$PORT"
+SETTINGS="shared_buffers=256MB max_wal_size=4GB" "$CLUSTER_SCRIPTS/databases/up.sh" postgres "$DATABASE_INSTANCE" "$PORT"
 # the JVM's own choice of compilers: the broker should not be the slowest part
 INSTANCE=$INSTANCE PROXY=none HEAP=1g JAVA_OPTIONS='' "$CLUSTER_SCRIPTS/rocketmq/up.sh" "$VERSION" plain "$BASE_PORT"
 set -a
 # shellcheck source=/dev/null
-. "$DATABASES/$INSTANCE/env"
+. "$DATABASES/$DATABASE_INSTANCE/env"
 set +a
 export PATH=$PATH:/usr/lib/postgresql/$POSTGRES_VERSION/bin
 for round in $(seq "$ROUNDS"); do

@@ -13,6 +13,9 @@ import tempfile
 import time
 import urllib.request
 
+import measure
+import sync_config
+
 BEGIN, END = "<!-- bench-sync begins -->", "<!-- bench-sync ends -->"
 TABLE_BEGIN, TABLE_END = "<!-- bench-sync-table begins -->", "<!-- bench-sync-table ends -->"
 LIMIT_SECONDS = 900
@@ -21,53 +24,23 @@ LIMIT_SECONDS = 900
 def target_of(target, cluster, folder):
     """The target, the format, and the name under which the result is recorded."""
     if not target.startswith("postgres:"):
-        return {"rocketMq": {"cluster": cluster, "topic": target, "group": "bench-sync", "createTopics": False,
-                             "clusterId": "target"}}, "Raw", "sync"
+        return sync_config.topic(cluster, target, "bench-sync"), "Raw", "sync"
     _, port, table = target.split(":")
-    paths = {}
-    for name, value in [("username", os.environ["APP_USER"]), ("password", os.environ["APP_PASSWORD"])]:
-        paths[name] = os.path.join(folder, name)
-        with open(paths[name], "w") as file:
-            file.write(value)
-    server = {"host": "127.0.0.1", "port": int(port), "database": os.environ["DATABASE"], "usernameFile": paths["username"],
-              "passwordFile": paths["password"]}
+    server = sync_config.database(folder, "127.0.0.1", int(port))
     return {"postgres": {"server": server, "table": table, "createTable": False}}, "Json", "postgres"
 
 
 def configuration(name_server, source, target, port, folder):
     cluster = {"nameServers": [name_server]}
     target, form, mode = target_of(target, cluster, folder)
-    return {
-        "version": 1,
-        "identity": {"kind": "RocketMQSync", "namespace": "bench", "name": "sync", "generation": 1},
-        "admin": {"host": "127.0.0.1", "port": port},
-        "role": {"sync": {
-            "name": f"bench/{time.time_ns()}",
-            "source": {"rocketMq": {"cluster": cluster, "topics": [source], "filter": "all", "startFrom": "first",
-                                    "group": f"bench-{time.time_ns()}", "clusterId": "source"}},
-            "target": target,
-            "mode": "Incremental", "format": form,
-            # what a RocketMQSync has when its manifest says nothing
-            "batch": {"maxRecords": 500, "maxBytes": 1 << 20, "maxWaitMillis": 100},
-            "write": {"insert": "Update", "update": "Insert", "delete": "Ignore"},
-            "errors": {"retryIntervalMillis": 60000, "onInvalid": "stop"},
-            "writers": int(os.environ["WRITERS"]),
-        }},
-    }, mode
+    source = {"rocketMq": {"cluster": cluster, "topics": [source], "filter": "all", "startFrom": "first",
+                           "group": f"bench-{time.time_ns()}", "clusterId": "source"}}
+    return sync_config.worker("sync", f"bench/{time.time_ns()}", port, source, target, form, writers=int(os.environ["WRITERS"])), mode
 
 
 def report(port):
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=2) as answer:
         return json.load(answer).get("sync") or {}
-
-
-def usage(pid):
-    """CPU seconds and the highest resident memory in MiB."""
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    with open(f"/proc/{pid}/status") as file:
-        peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), peak / 1024
 
 
 def run(worker, name_server, source, target, messages):
@@ -79,13 +52,13 @@ def run(worker, name_server, source, target, messages):
             json.dump(content, file)
         process = subprocess.Popen([worker, "worker", "--config", path], stderr=subprocess.DEVNULL)
         try:
-            print(json.dumps(measure(process, port, messages, mode)))
+            print(json.dumps(measured(process, port, messages, mode)))
         finally:
             process.terminate()
             process.wait()
 
 
-def measure(process, port, messages, mode):
+def measured(process, port, messages, mode):
     started, first = time.monotonic(), None
     while time.monotonic() - started < LIMIT_SECONDS:
         time.sleep(0.02)
@@ -97,7 +70,7 @@ def measure(process, port, messages, mode):
             first = time.monotonic()
         if now.get("written", 0) >= messages:
             seconds = time.monotonic() - first
-            cpu, peak = usage(process.pid)
+            cpu, peak = measure.cpu(process.pid), measure.peak_memory(process.pid)
             return {"client": "ours", "mode": mode, "messages": now["written"], "seconds": round(seconds, 3),
                     "msgs_per_s": round(now["written"] / seconds), "cpu_seconds": cpu, "rss_mib": round(peak),
                     "resent": now.get("resent", 0)}

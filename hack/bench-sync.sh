@@ -13,25 +13,14 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/rocketmq/settings.sh"
 WHAT=" ${*:-topic table} "
+. "$REPOSITORY/hack/bench-servers.sh"
 cd "$REPOSITORY"
 export WRITERS=${WRITERS:-1}
 ROUNDS=${ROUNDS:-3} MESSAGES=${MESSAGES:-1000000} VERSION=${VERSION:-5.4.0} QUEUES=8
 INSTANCE=bench-sync-$VERSION BASE_PORT=28700
-NAME_SERVER=127.0.0.1:$BASE_PORT POSTGRES_PORT=28790
+NAME_SERVER=127.0.0.1:$BASE_PORT POSTGRES_PORT=28790 DATABASE_INSTANCE=bench-postgres
 RESULTS=$CACHE/bench-sync
 BATCH_MESSAGES=$((MESSAGES < 500000 ? MESSAGES : 500000))
-
-stop() {
-  local status=$?
-  trap - EXIT INT TERM
-  "$CLUSTER_SCRIPTS/rocketmq/down.sh" "$INSTANCE"
-  rm -rf "${RUN:?}/$INSTANCE"
-  if [ -n "${DATABASES:-}" ]; then
-    "$CLUSTER_SCRIPTS/databases/down.sh" bench-postgres
-    rm -rf "${DATABASES:?}/bench-postgres"
-  fi
-  exit "$status"
-}
 
 topic() { # NAME
   "$CLUSTER_SCRIPTS/rocketmq/mqadmin.sh" "$INSTANCE" updateTopic -c DefaultCluster -t "$1" -r "$QUEUES" -w "$QUEUES" > /dev/null
@@ -64,14 +53,8 @@ bare_producer() {
 
 mkdir -p "$RESULTS"
 rm -f "$RESULTS/lines.json"
-if [ -z "${WORKER:-}" ]; then
-  step "building the worker in release"
-  cargo build --locked --release --bin rocketmq-connector
-  WORKER=target/release/rocketmq-connector
-fi
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+release_build WORKER
+stop_at_end
 "$CLUSTER_SCRIPTS/rocketmq/install.sh" "$VERSION"
 # the JVM's own choice of compilers: the broker should not be the slowest part
 INSTANCE=$INSTANCE PROXY=none HEAP=1g JAVA_OPTIONS='' "$CLUSTER_SCRIPTS/rocketmq/up.sh" "$VERSION" plain "$BASE_PORT"
@@ -110,10 +93,10 @@ bench_table() {
     "-Dartifact=org.postgresql:postgresql:$POSTGRES_JDBC_VERSION" "-DoutputDirectory=$(dirname "$driver")"
   "$CLUSTER_SCRIPTS/databases/install.sh"
   DATABASES=$("$CLUSTER_SCRIPTS/databases/status.sh" folder)
-  SETTINGS="shared_buffers=256MB max_wal_size=4GB" "$CLUSTER_SCRIPTS/databases/up.sh" postgres bench-postgres "$POSTGRES_PORT"
+  SETTINGS="shared_buffers=256MB max_wal_size=4GB" "$CLUSTER_SCRIPTS/databases/up.sh" postgres "$DATABASE_INSTANCE" "$POSTGRES_PORT"
   set -a
   # shellcheck source=/dev/null
-  . "$DATABASES/bench-postgres/env"
+  . "$DATABASES/$DATABASE_INSTANCE/env"
   set +a
   url="jdbc:postgresql://127.0.0.1:$POSTGRES_PORT/$DATABASE?reWriteBatchedInserts=true"
   topic bench-rows

@@ -15,14 +15,6 @@ def kubectl(*arguments, text=None):
     return subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, check=True).stdout
 
 
-def own_memory(pid):
-    """The part of it that the process does not share with the file of its program, in MiB."""
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1024
-    raise SystemExit(f"error: /proc/{pid}/status has no RssAnon")
-
-
 def memory(pid):
     """Resident memory of a process in MiB."""
     return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
@@ -30,10 +22,20 @@ def memory(pid):
 
 def peak_memory(pid):
     """The most resident memory that a process has had, in MiB."""
+    return status(pid, "VmHWM")
+
+
+def own_memory(pid):
+    """The part of it that the process does not share with the file of its program, in MiB."""
+    return status(pid, "RssAnon")
+
+
+def status(pid, name):
+    """A size of a process by its name in /proc, in MiB."""
     for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
-    raise SystemExit(f"error: /proc/{pid}/status has no VmHWM")
+    raise SystemExit(f"error: /proc/{pid}/status has no {name}")
 
 
 def cpu(pid):
@@ -94,9 +96,8 @@ def busiest_second(requests):
 
 
 def most_a_second(requests):
-    """The most requests of one second of the clock; a watch that goes on is none."""
-    seconds = collections.Counter(time[:19] for time, name in requests if not name.startswith("watch "))
-    return max(seconds.values(), default=0)
+    """How many they are."""
+    return busiest_second(requests).total()
 
 
 def wait_until(what, limit, done, operator, log, state=lambda: "", pause=1):
