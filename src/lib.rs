@@ -9,7 +9,7 @@
 //! - [`rocketmq_http`]: the client of the Aliyun MQ HTTP protocol.
 //! - [`dev`]: runs manifests on one machine without a cluster.
 //! - [`convert`]: makes manifests of Dapr components.
-//! - [`admin`], [`metrics`], [`shutdown`], [`telemetry`], [`cli`]: the process.
+//! - [`admin`], [`metrics`], [`random`], [`shutdown`], [`telemetry`], [`cli`]: the process.
 
 pub mod admin;
 pub mod api;
@@ -18,6 +18,7 @@ pub mod controller;
 pub mod convert;
 pub mod dev;
 pub mod metrics;
+pub mod random;
 pub mod rocketmq;
 pub mod rocketmq_http;
 pub mod shutdown;

@@ -9,7 +9,7 @@ use axum::http::Method;
 use rocketmq_connector::worker_config::BindingConfig;
 use rocketmq_connector::worker_config::report::WorkerState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use worker_support::{Broker, TestWorker, binding, eventually, output, send};
+use worker_support::{Broker, TestWorker, binding, eventually, memory_kib, output, send};
 
 const NO_TRACE: &str = "00-00000000000000000000000000000000-0000000000000000-00";
 const INVOKE: &str = "ERR_INVOKE_OUTPUT_BINDING";
@@ -177,17 +177,11 @@ async fn pour(address: std::net::SocketAddr, head: &str, chunk: &[u8], total: us
     String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_100_mib_is_refused_without_being_kept() {
     let (_, worker) = start(|_| {}).await;
     let address = worker.worker.api_address().unwrap();
-    let before = resident_kib();
+    let before = memory_kib(std::process::id(), "VmRSS");
     let total = 100 * 1024 * 1024;
     let announced = format!("POST /v1.0/bindings/rmq HTTP/1.1\r\nHost: x\r\nContent-Length: {total}\r\n\r\n");
     let answer = pour(address, &announced, &[b'x'; 64 * 1024], total).await;
@@ -197,7 +191,7 @@ async fn a_body_of_100_mib_is_refused_without_being_kept() {
     let chunked = "POST /v1.0/bindings/rmq HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     let answer = pour(address, chunked, &chunk, total).await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("stream too large"), "{answer}");
-    let grown = resident_kib().saturating_sub(before);
+    let grown = memory_kib(std::process::id(), "VmRSS").saturating_sub(before);
     assert!(grown < 40 * 1024, "memory grew by {grown} KiB");
     worker.stop().await;
 }

@@ -1,9 +1,10 @@
 //! Per-object exponential backoff with jitter: kube's error policy is not told how often an object has failed.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crate::random;
 
 /// Wait after the first failure.
 const INITIAL: Duration = Duration::from_secs(1);
@@ -40,9 +41,7 @@ impl Backoff {
 /// `wait` shortened by a random part of up to 20 %, so that objects that failed together don't come back together.
 #[must_use]
 pub fn jittered(wait: Duration) -> Duration {
-    // A fresh RandomState is seeded by the operating system: enough randomness for jitter without a dependency.
-    let random = u32::try_from(RandomState::new().hash_one(0_u8) % 1000).unwrap_or(0);
-    wait - wait.mul_f64(0.2 * f64::from(random) / 1000.0)
+    wait - wait.mul_f64(0.2 * random::share())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rocketmq_connector::worker_config::report::SyncReport;
 use rocketmq_connector::worker_config::{AdminConfig, Role, SyncConfig, WorkerConfig, WorkerReport};
 
 use super::net::{Net, Side};
-use super::worker_support::{send, unique, worker_config};
+use super::worker_support::{memory_kib, send, unique, worker_config};
 
 /// The program of the workers: `FAULTS_WORKER`, or what was compiled with this test.
 fn program() -> PathBuf {
@@ -67,9 +67,7 @@ impl Worker {
 
     /// Resident memory in MiB.
     pub fn resident(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a worker should run");
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+        memory_kib(self.process.id(), "VmRSS") as f64 / 1024.0
     }
 
     /// What it says of itself.

@@ -1,6 +1,6 @@
 //! The official SDKs as processes, driven by lines of JSON. `tests/mq_http_sdk/install.sh` installs them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::server::{ACCESS_KEY, INSTANCE, SECRET_KEY, Server};
+use super::worker_support::cache;
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mq_http_sdk");
 /// Longest time until a command is answered.
@@ -16,10 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// The folder of an installed SDK.
 fn installed(language: &str) -> PathBuf {
-    let cache = std::env::var_os("ROCKETMQ_CONNECTOR_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-        Path::new(&std::env::var_os("HOME").expect("HOME should be set")).join(".cache/rocketmq-connector")
-    });
-    let folder = cache.join("mq-http-sdk").join(language);
+    let folder = cache().join("mq-http-sdk").join(language);
     let hint = format!("run tests/mq_http_sdk/install.sh {language}: {} is missing", folder.display());
     assert!(folder.join(".complete").exists(), "{hint}");
     folder

@@ -1,5 +1,6 @@
 //! What fails meanwhile: the worker, the store, its disk and its settings.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -8,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use rocketmq_connector::worker_config::SyncConfig;
 use rocketmq_connector::worker_config::report::WorkerState;
-use rocketmq_connector::worker_config::sync::{Compression, FileFormat, StoreConfig};
+use rocketmq_connector::worker_config::sync::{Compression, FileFormat, SourceConfig, StoreConfig};
 
 use crate::BROKER;
 use crate::target::{
     Content, Server, as_format, folder, incompressible, numbered, objects, publish, sync, target as objects_of,
 };
-use crate::wire::Wire;
+use crate::worker_support::relay::Relay;
 use crate::worker_support::sync::{Process, Running};
 use crate::worker_support::{Broker, LIMIT, eventually};
 
@@ -330,8 +331,12 @@ async fn a_worker_that_was_asleep_writes_nothing_twice() {
     let logs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let stop = Arc::<AtomicBool>::default();
     let published = publishing(&broker, &topic, &stop);
-    let wire = Wire::to(&broker).await;
-    let asleep = Process::start(logs[0].path(), &wire.through(&config));
+    let relay = Relay::to(broker.setting("BROKER")).await;
+    let mut through = config.clone();
+    let SourceConfig::RocketMq(source) = &mut through.source else { panic!("the source is RocketMQ") };
+    source.cluster.broker_addresses =
+        BTreeMap::from([(broker.setting("BROKER").to_owned(), relay.address().to_string())]);
+    let asleep = Process::start(logs[0].path(), &through);
     eventually("objects", async || objects(&place).len() >= 8).await;
     // Objects end at about the same time: it has to have gathered something of the next ones.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -339,7 +344,7 @@ async fn a_worker_that_was_asleep_writes_nothing_twice() {
         assert!(Command::new("kill").args([name, &asleep.0.id().to_string()]).status().unwrap().success());
     };
     signal("-STOP");
-    wire.cut();
+    relay.cut();
     tokio::time::sleep(Duration::from_secs(1)).await;
     stop.store(true, Ordering::Relaxed);
     let count = published.await.unwrap();
@@ -348,7 +353,7 @@ async fn a_worker_that_was_asleep_writes_nothing_twice() {
     signal("-CONT");
     // It does not know yet that its queues are another's: the store alone can tell it.
     eventually("the store's word", async || meetings(&logs[..1]).1 > 0).await;
-    wire.mend();
+    relay.mend();
     tokio::time::sleep(Duration::from_secs(6)).await;
     drop((asleep, second));
     let (passed, overtaken) = meetings(&logs);

@@ -5,7 +5,6 @@
 mod faults;
 mod memory;
 mod target;
-mod wire;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;
 

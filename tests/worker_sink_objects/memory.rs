@@ -7,7 +7,7 @@ use rocketmq_connector::worker_config::sync::{BatchConfig, Compression, FileForm
 use crate::BROKER;
 use crate::target::{Content, Server, as_format, incompressible, publish, sync, target as objects_of};
 use crate::worker_support::sync::Process;
-use crate::worker_support::{Broker, LIMIT};
+use crate::worker_support::{Broker, LIMIT, memory_kib};
 
 /// The environment that the operator gives to such workers.
 const ALLOCATOR: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072")];
@@ -35,7 +35,7 @@ async fn a_worker_that_writes_as_fast_as_it_can_takes_little_memory() {
         let process = Process::start_with(log.path(), &config, &ALLOCATOR);
         let mut looked = Instant::now();
         loop {
-            most = most.max(own_memory(&process));
+            most = most.max(memory_kib(process.0.id(), "RssAnon"));
             if looked.elapsed() > Duration::from_secs(2) {
                 if Content::count(&place, format) == COUNT {
                     break;
@@ -50,11 +50,4 @@ async fn a_worker_that_writes_as_fast_as_it_can_takes_little_memory() {
         found.push((format, most));
     }
     assert!(found.iter().all(|(_, most)| *most <= BOUND), "{found:?}");
-}
-
-/// Memory of a process that is not that of files, in KiB.
-fn own_memory(process: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.0.id())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or_default()
 }

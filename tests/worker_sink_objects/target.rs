@@ -13,7 +13,7 @@ use rocketmq_connector::worker_config::sync::{
 use serde_json::Value;
 
 use crate::worker_support::sync::{from_topic, pipeline};
-use crate::worker_support::{Broker, unique};
+use crate::worker_support::{Broker, cache, unique};
 
 /// An S3 server, with the files that a worker reads.
 pub struct Server {
@@ -213,10 +213,7 @@ fn number(body: &Value) -> i64 {
 }
 
 fn python() -> PathBuf {
-    let cache = std::env::var_os("ROCKETMQ_CONNECTOR_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-        Path::new(&std::env::var_os("HOME").expect("HOME should be set")).join(".cache/rocketmq-connector")
-    });
-    let python = cache.join("objects-reader/python/bin/python");
+    let python = cache().join("objects-reader/python/bin/python");
     assert!(python.exists(), "run tests/worker_sink_objects/install.sh: {} is missing", python.display());
     python
 }

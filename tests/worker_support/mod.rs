@@ -2,12 +2,13 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod history;
+pub mod relay;
 pub mod sync;
 pub mod topic;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,21 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest time until something expected is there: brokers on a loaded machine are slow, and a new group is found late.
 pub const LIMIT: Duration = Duration::from_secs(90);
+
+/// The folder in which everything is kept that tests install.
+pub fn cache() -> PathBuf {
+    std::env::var_os("ROCKETMQ_CONNECTOR_CACHE").map(PathBuf::from).unwrap_or_else(|| {
+        Path::new(&std::env::var_os("HOME").expect("HOME should be set")).join(".cache/rocketmq-connector")
+    })
+}
+
+/// A size in KiB that the system tells of a process, by its name in `/proc/<id>/status`: `VmRSS`, `RssAnon`.
+pub fn memory_kib(process: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process should run");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in {status}"))
+}
 
 /// A running broker of the test set-up.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use rocketmq_connector::worker_config::report::WorkerState;
 use rocketmq_connector::worker_config::sync::Format;
 
 use super::databases::Server;
-use super::gate::Gate;
+use super::worker_support::relay::Relay;
 use super::worker_support::{Broker, LIMIT, unique};
 use super::{Process, Running, publish, run_through, server_of, sync, target};
 
@@ -156,15 +156,15 @@ async fn a_connection_to_mariadb_that_died_without_a_word_is_given_up_within_a_m
     let (broker, server) = (Broker::named("5.4.0-plain"), Server::named("mariadb"));
     let (topic, table) = (broker.topic("dead", 4).await, unique("dead").replace('-', "_"));
     let mut config = appending(&broker, &topic, &server, &table);
-    let gate = Gate::before(&server.config()).await;
+    let relay = Relay::to(&format!("{}:{}", server.setting("HOST"), server.setting("PORT"))).await;
     (server_of(&mut config).host, server_of(&mut config).port) =
-        (gate.address().ip().to_string(), gate.address().port());
+        (relay.address().ip().to_string(), relay.address().port());
     let stop = Arc::new(AtomicBool::new(false));
     let sending = publishing(&broker, &topic, &stop);
     let running = Running::start(&config).await;
     running.until("a flow", |_, sync| sync.written > 300).await;
     let (before, began) = (running.report().sync.unwrap().written, Instant::now());
-    gate.forget();
+    relay.forget();
     running.until("a flow again", |_, sync| sync.written > before + 500).await;
     let silence = began.elapsed();
     stop.store(true, Ordering::Relaxed);

@@ -4,7 +4,6 @@
 
 mod databases;
 mod faults;
-mod gate;
 mod rows;
 mod sample;
 mod secrets;

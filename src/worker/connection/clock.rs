@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::cluster::{list, masters};
+use super::is_authorization;
 use super::test::Outcome;
-use super::{is_authorization, random_share};
+use crate::random;
 use crate::rocketmq::Admin;
 use crate::rocketmq::admin::ClusterInfo;
 
@@ -34,7 +35,7 @@ impl Clocks {
     /// Asked with a test within the first ten minutes, at a time that differs between workers.
     #[must_use]
     pub fn asked_later() -> Self {
-        Self { due: Instant::now() + FIRST.mul_f64(random_share()), known: None }
+        Self { due: Instant::now() + FIRST.mul_f64(random::share()), known: None }
     }
 
     /// Whether the brokers' clocks agree with ours: start positions by time and delays depend on it.

@@ -10,7 +10,6 @@ pub mod models;
 pub mod test;
 pub mod topics;
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use clock::Clocks;
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{reported, rocketmq_report};
 use super::{Context, config};
+use crate::random;
 use crate::rocketmq::{Client, Error, ErrorKind};
 use crate::worker_config::ConnectionConfig;
 use crate::worker_config::report::{ConnectionReport, ReportedError, TestResult, WorkerState};
@@ -97,7 +97,7 @@ impl Connection {
     async fn wait(&self, has_failed: bool, least: f64, token: &CancellationToken) {
         let interval = Duration::from_secs(self.config.test_interval_seconds.max(1));
         let interval = if has_failed { interval.min(RETRY_FAILED) } else { interval };
-        let interval = interval.mul_f64(least + (1.0 - least) * random_share());
+        let interval = interval.mul_f64(least + (1.0 - least) * random::share());
         let (started, files) = (Instant::now(), config::fingerprint(&self.config.cluster));
         while started.elapsed() < interval && files == config::fingerprint(&self.config.cluster) {
             let pause = config::POLL.min(interval.saturating_sub(started.elapsed()));
@@ -106,12 +106,6 @@ impl Connection {
             }
         }
     }
-}
-
-/// A random number from 0 to 1.
-fn random_share() -> f64 {
-    // A fresh RandomState is seeded by the operating system.
-    (RandomState::new().hash_one(()) % 1_000) as f64 / 1_000.0
 }
 
 /// The first failed item of a test as an error to report; its reason is the item's name with `Failed`.
@@ -132,7 +126,7 @@ pub async fn probe(client: &Client) -> Result<(), ReportedError> {
         let remedy = "start a broker, and check the name servers that it registers at (namesrvAddr)";
         return Err(reported("NoBroker", "the name server knows no broker", remedy));
     };
-    match admin.introduce(address).await.and_then(|answer| answer.settings) {
+    match admin.broker_settings(address).await {
         Ok(_) => Ok(()),
         // The broker knows the user: only this question is not for everybody.
         Err(error) if is_authorization(&error) => Ok(()),

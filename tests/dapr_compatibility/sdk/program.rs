@@ -2,7 +2,7 @@
 //!
 //! It starts its server, waits for a line of its standard input, makes its calls, and waits for the end of its input.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::observed::Observed;
-use crate::worker_support::LIMIT;
+use crate::worker_support::{LIMIT, cache};
 
 /// A line of a program, a JSON object.
 #[derive(Debug, Deserialize)]
@@ -67,10 +67,7 @@ pub struct Program {
 
 /// The folder of an installed SDK.
 pub fn installed(language: &str) -> PathBuf {
-    let cache = std::env::var_os("ROCKETMQ_CONNECTOR_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-        Path::new(&std::env::var_os("HOME").expect("HOME should be set")).join(".cache/rocketmq-connector")
-    });
-    let folder = cache.join("dapr-sdk").join(language);
+    let folder = cache().join("dapr-sdk").join(language);
     let complete = folder.join(".complete");
     assert!(complete.exists(), "run tests/dapr_sdk/install.sh {language}: {} is missing", complete.display());
     folder

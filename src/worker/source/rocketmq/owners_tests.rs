@@ -336,49 +336,34 @@ proptest! {
     }
 }
 
-/// A queue is away and comes back, while its object waits for its age. When the object is there, some of its messages have come again.
-#[test]
-fn a_queue_that_comes_back_is_never_committed_within_an_object() {
-    let steps = [
-        (0, Step::Assign),
-        (0, Step::Read(50)),
-        (0, Step::Write(50)),
-        // It comes back, and a part of it comes again.
-        (0, Step::Revoke),
-        (0, Step::Commit),
-        (0, Step::Assign),
-        (0, Step::Read(20)),
-        (0, Step::Write(20)),
-        (0, Step::Roll),
-        (0, Step::Commit),
-        // Another worker reads from what is committed.
-        (1, Step::Assign),
-        (1, Step::Read(100)),
-        (1, Step::Write(100)),
-        (1, Step::Roll),
-    ];
-    block_on(run(&steps)).unwrap();
+/// A worker gets the queue and gathers messages of it.
+fn gathers(worker: usize, count: usize) -> Vec<(usize, Step)> {
+    vec![(worker, Step::Assign), (worker, Step::Read(count as i64)), (worker, Step::Write(count))]
 }
 
-/// The same, but nothing of what comes again has reached the target when the object is there.
+/// A worker gets the queue and makes objects of messages of it.
+fn makes(worker: usize, count: usize) -> Vec<(usize, Step)> {
+    [gathers(worker, count), vec![(worker, Step::Roll)]].concat()
+}
+
+/// A queue goes away and comes back, while its object waits for its age, and a part of it comes again. When the object is there, `meanwhile`
+/// has happened. Another worker reads from what is committed then.
+fn comes_back(meanwhile: &[Step]) {
+    let again = [Step::Revoke, Step::Commit, Step::Assign, Step::Read(20)];
+    let steps = again.iter().chain(meanwhile).chain(&[Step::Roll, Step::Commit]).map(|step| (0, *step)).collect();
+    block_on(run(&[gathers(0, 50), steps, makes(1, 100)].concat())).unwrap();
+}
+
+/// When the object is there, some of its messages have come again.
+#[test]
+fn a_queue_that_comes_back_is_never_committed_within_an_object() {
+    comes_back(&[Step::Write(20)]);
+}
+
+/// When the object is there, nothing of what comes again has reached the target.
 #[test]
 fn what_is_on_its_way_again_is_not_acknowledged_by_what_came_before() {
-    let steps = [
-        (0, Step::Assign),
-        (0, Step::Read(50)),
-        (0, Step::Write(50)),
-        (0, Step::Revoke),
-        (0, Step::Commit),
-        (0, Step::Assign),
-        (0, Step::Read(20)),
-        (0, Step::Roll),
-        (0, Step::Commit),
-        (1, Step::Assign),
-        (1, Step::Read(100)),
-        (1, Step::Write(100)),
-        (1, Step::Roll),
-    ];
-    block_on(run(&steps)).unwrap();
+    comes_back(&[]);
 }
 
 /// What a worker has gathered of a queue that is another's now is not made durable by the two of them.
@@ -393,26 +378,12 @@ fn a_queue_that_has_gone_is_gathered_by_its_new_worker_alone() {
         (0, Step::Write(20)),
         (0, Step::Roll),
         (0, Step::Commit),
-        (1, Step::Assign),
-        (1, Step::Read(50)),
-        (1, Step::Write(50)),
-        (1, Step::Roll),
     ];
-    assert_eq!(block_on(run(&steps)).unwrap(), 0);
+    assert_eq!(block_on(run(&[steps.to_vec(), makes(1, 50)].concat())).unwrap(), 0);
 }
 
 /// Two workers have the queue at the same time; one of them is told by the store.
 #[test]
 fn of_two_workers_that_gather_the_same_one_is_overtaken() {
-    let steps = [
-        (0, Step::Assign),
-        (0, Step::Read(50)),
-        (0, Step::Write(50)),
-        (1, Step::Assign),
-        (1, Step::Read(30)),
-        (1, Step::Write(30)),
-        (1, Step::Roll),
-        (0, Step::Roll),
-    ];
-    assert_eq!(block_on(run(&steps)).unwrap(), 1);
+    assert_eq!(block_on(run(&[gathers(0, 50), makes(1, 30), vec![(0, Step::Roll)]].concat())).unwrap(), 1);
 }
