@@ -59,12 +59,12 @@ async fn messages_come_with_daprs_headers_and_ours() {
             assert_eq!(message.path, "/rmq");
             let expected = [
                 ("content-type", "application/json"),
-                ("rocketmq-broker-name", receipt.broker_name.as_str()),
+                ("rocketmq-broker-name", &*receipt.broker_name),
                 ("rocketmq-consumergroup", group.as_str()),
                 ("rocketmq-sub-expression", "blue||red"),
                 ("rocketmq-sub-type", ""),
                 ("rocketmq-topic", topic.as_str()),
-                ("rocketmq-message-id", receipt.message_id.as_str()),
+                ("rocketmq-message-id", &*receipt.message_id),
                 ("rocketmq-tag", "blue"),
                 ("rocketmq-keys", "k1"),
                 ("rocketmq-redelivery-count", "0"),
@@ -167,7 +167,7 @@ async fn dead_letters_may_go_to_a_topic_of_ones_own() {
     assert_eq!((&message.body[..], message.tag.as_deref()), (&b"poison"[..], Some("blue")));
     let expected = [
         ("dead-letter-origin-topic", topic.as_str()),
-        ("dead-letter-origin-message-id", receipts[0].message_id.as_str()),
+        ("dead-letter-origin-message-id", &*receipts[0].message_id),
         ("dead-letter-attempts", "1"),
     ];
     assert!(expected.iter().all(|(name, value)| message.properties[*name] == *value), "{message:?}");

@@ -80,11 +80,11 @@ async fn metadata_names_topics_tag_keys_and_the_trace_is_kept() {
 
         let first = read(&broker, &one, 1).await.remove(0);
         let second = read(&broker, &two, 1).await.remove(0);
-        assert_eq!(ids, [first.message_id.clone(), second.message_id.clone()]);
+        assert_eq!(ids, [first.message_id.to_string(), second.message_id.to_string()]);
         assert_eq!((first.tag.as_deref(), second.tag.as_deref()), (None, Some("tagT")));
         for message in [first, second] {
             assert_eq!(message.keys, ["k1", "k2"]);
-            assert_eq!(message.properties.get("traceparent").map(String::as_str), Some(trace));
+            assert_eq!(message.properties.get("traceparent").map(|trace| &**trace), Some(trace));
         }
         worker.stop().await;
     }
@@ -224,7 +224,7 @@ async fn several_topics_are_answered_one_by_one() {
     for (result, topic) in results.iter().zip([&one, &two]) {
         let place = (&result["topic"], &result["queueId"], &result["queueOffset"]);
         assert_eq!(place, (&json!(topic), &json!(0), &json!(0)), "{answer:?}");
-        assert_eq!(result["messageId"], read(&broker, topic, 1).await[0].message_id);
+        assert_eq!(result["messageId"], *read(&broker, topic, 1).await[0].message_id);
     }
     let body = format!(r#"{{"operation": "create", "data": 1, "metadata": {{"topics": "{one},bad topic!"}}}}"#);
     let answer = worker.create(&body).await;

@@ -228,10 +228,11 @@ pub struct Batch {
     pub max_wait: Duration,
     /// Writers in each worker, which write at the same time. They share the queues that the worker reads between them: all
     /// records of a queue go through one writer, in their order, so that a key keeps its order as well. A bound above is
-    /// one for each writer. A source that is a database is one sequence, and has one writer.
-    #[serde(default = "default_writers")]
+    /// one for each writer. Without it 4 from topics to topics, and 1 elsewhere. A source that is a database is one sequence, and has
+    /// one writer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 16))]
-    pub writers: i32,
+    pub writers: Option<i32>,
 }
 
 impl Default for Batch {
@@ -240,7 +241,7 @@ impl Default for Batch {
             max_records: default_max_records(),
             max_bytes: default_max_bytes(),
             max_wait: default_max_wait(),
-            writers: default_writers(),
+            writers: None,
         }
     }
 }
@@ -255,10 +256,6 @@ fn default_max_bytes() -> ByteSize {
 
 fn default_max_wait() -> Duration {
     "100ms".into()
-}
-
-const fn default_writers() -> i32 {
-    1
 }
 
 /// What is done where the target already has a row, or lacks it.

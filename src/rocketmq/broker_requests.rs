@@ -68,8 +68,8 @@ fn reset_offsets(client: &Inner, command: &Command) {
 /// A queue in a body's key or array: fastjson writes `topic`, `brokerName` and `queueId`.
 pub(crate) fn queue_of(value: &Loose) -> Option<Queue> {
     Some(Queue {
-        topic: value.get("topic")?.as_str()?.to_owned(),
-        broker_name: value.get("brokerName")?.as_str()?.to_owned(),
+        topic: value.get("topic")?.as_str()?.into(),
+        broker_name: value.get("brokerName")?.as_str()?.into(),
         queue_id: i32::try_from(value.get("queueId")?.as_i64()?).ok()?,
     })
 }

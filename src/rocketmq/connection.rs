@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -24,8 +24,15 @@ use super::{socket, tls};
 
 /// Frames that may wait for the writer before senders are held back.
 const WRITER_QUEUE: usize = 1024;
-/// Frames gathered into one write, in bytes.
+/// Bodies longer than this many bytes are written from where they are; shorter ones are gathered with what stands around them.
+const GATHERED_BODY: usize = 16 * 1024;
+/// Bytes that are gathered into one write.
 const WRITE_BYTES: usize = 256 * 1024;
+/// Most room that is made because of a length that a peer tells.
+const MOST_AHEAD: usize = 256 * 1024;
+/// Least and most room for bytes that come, where no more is known to be missing.
+const READ_ROOM: usize = 8 * 1024;
+const MOST_READ_ROOM: usize = 64 * 1024;
 
 /// A request of a broker to this client, with the connection to answer on.
 pub(crate) type BrokerRequest = (Arc<Connection>, Command);
@@ -33,7 +40,7 @@ pub(crate) type BrokerRequest = (Arc<Connection>, Command);
 /// An open connection.
 pub(crate) struct Connection {
     peer: String,
-    frames: mpsc::Sender<Bytes>,
+    frames: mpsc::Sender<Frame>,
     waiting: Mutex<HashMap<i32, oneshot::Sender<Command>>>,
     next_opaque: AtomicI32,
     closed: CancellationToken,
@@ -137,12 +144,13 @@ impl Connection {
     }
 
     async fn write(&self, command: &Command) -> Result<()> {
-        let mut frame = BytesMut::new();
-        command.encode(&mut frame);
+        let mut head = BytesMut::new();
+        command.encode_head(&mut head);
         if self.is_closed() {
             return Err(self.lost());
         }
-        self.frames.send(frame.freeze()).await.map_err(|_| self.lost())
+        let frame = Frame { head: head.freeze(), body: command.body.clone() };
+        self.frames.send(frame).await.map_err(|_| self.lost())
     }
 
     fn lost(&self) -> Error {
@@ -159,6 +167,12 @@ impl Connection {
     }
 }
 
+/// A command on its way to the peer.
+struct Frame {
+    head: Bytes,
+    body: Bytes,
+}
+
 /// Forgets a request when its future ends, however it ends.
 struct Waiting<'a> {
     connection: &'a Connection,
@@ -173,7 +187,7 @@ impl Drop for Waiting<'_> {
 
 async fn write_frames(
     mut writer: impl AsyncWrite + Unpin,
-    mut queue: mpsc::Receiver<Bytes>,
+    mut queue: mpsc::Receiver<Frame>,
     closed: CancellationToken,
 ) {
     let mut frames = Vec::new();
@@ -183,15 +197,15 @@ async fn write_frames(
             break;
         }
         let mut outcome = Ok(());
-        for frame in frames.drain(..) {
-            if frame.len() >= WRITE_BYTES || gathered.len() + frame.len() > WRITE_BYTES {
-                outcome = outcome.and(writer.write_all(&gathered).await);
-                gathered.clear();
+        for Frame { head, mut body } in frames.drain(..) {
+            gathered.extend_from_slice(&head);
+            if body.len() <= GATHERED_BODY {
+                gathered.extend_from_slice(&body);
+                body.clear();
             }
-            if frame.len() >= WRITE_BYTES {
-                outcome = outcome.and(writer.write_all(&frame).await);
-            } else {
-                gathered.extend_from_slice(&frame);
+            if !body.is_empty() || gathered.len() >= WRITE_BYTES {
+                outcome = outcome.and(writer.write_all_buf(&mut Buf::chain(&gathered[..], body)).await);
+                gathered.clear();
             }
         }
         outcome = outcome.and(writer.write_all(&gathered).await).and(writer.flush().await);
@@ -210,7 +224,7 @@ async fn read_frames(
     connection: Arc<Connection>,
     requests: mpsc::Sender<BrokerRequest>,
 ) {
-    let mut buffer = BytesMut::with_capacity(16 * 1024);
+    let (mut buffer, mut room) = (BytesMut::with_capacity(2 * READ_ROOM), READ_ROOM);
     loop {
         match Command::decode(&mut buffer) {
             Ok(Some(command)) if command.is_response() => {
@@ -224,10 +238,14 @@ async fn read_frames(
                 let _ = requests.try_send((connection.clone(), command));
             }
             Ok(None) => {
-                buffer.reserve(8 * 1024);
-                let read = connection.closed.run_until_cancelled(reader.read_buf(&mut buffer)).await;
-                if !matches!(read, Some(Ok(count)) if count > 0) {
-                    break;
+                buffer.reserve(Command::missing(&buffer).min(MOST_AHEAD).max(room));
+                let free = buffer.capacity() - buffer.len();
+                match connection.closed.run_until_cancelled(reader.read_buf(&mut buffer)).await {
+                    Some(Ok(count)) if count > 0 => {
+                        // Where much comes, several frames come with one read.
+                        room = if count == free { (room * 2).min(MOST_READ_ROOM) } else { (room / 2).max(READ_ROOM) };
+                    }
+                    _ => break,
                 }
             }
             Err(error) => {

@@ -1,14 +1,16 @@
 //! Messages to send and messages received.
 
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
 
 use super::error::{Error, ErrorKind, Result};
 use super::message_id::{now_millis, unique_message_id};
+use super::properties::Properties;
 use super::property;
-use super::wire::stored::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, StoredMessage};
+use super::wire::stored::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, StoredMessage};
 
 /// Longest encoded properties, in bytes: the stored form has a signed 16-bit length.
 const MAX_PROPERTIES_BYTES: usize = 32_767;
@@ -30,56 +32,56 @@ pub enum Delay {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
     /// Topic without the namespace.
-    pub topic: String,
+    pub topic: ByteString,
     /// Body.
     pub body: Bytes,
     /// Tag, by which consumers filter.
-    pub tag: Option<String>,
+    pub tag: Option<ByteString>,
     /// Keys, by which operators look messages up.
-    pub keys: Vec<String>,
+    pub keys: Vec<ByteString>,
     /// User properties.
-    pub properties: BTreeMap<String, String>,
+    pub properties: Properties,
     /// Messages with the same sharding key go to the same queue and keep their order.
-    pub sharding_key: Option<String>,
+    pub sharding_key: Option<ByteString>,
     /// When it is delivered; none means at once.
     pub delay: Option<Delay>,
     /// Unique id that consumers see; none makes a new one. A copy may keep that of its original.
-    pub id: Option<String>,
+    pub id: Option<ByteString>,
     /// Broker name and queue id that it goes to; none leaves the choice to the producer. A queue that is gone is replaced.
-    pub queue: Option<(String, i32)>,
+    pub queue: Option<(ByteString, i32)>,
 }
 
 impl Message {
     /// A message with a body and nothing else.
     #[must_use]
-    pub fn new(topic: impl Into<String>, body: impl Into<Bytes>) -> Self {
-        Self { topic: topic.into(), body: body.into(), ..Self::default() }
+    pub fn new(topic: impl AsRef<str>, body: impl Into<Bytes>) -> Self {
+        Self { topic: topic.as_ref().into(), body: body.into(), ..Self::default() }
     }
 
     /// Sets the tag.
     #[must_use]
-    pub fn with_tag(mut self, tag: impl Into<String>) -> Self {
+    pub fn with_tag(mut self, tag: impl Into<ByteString>) -> Self {
         self.tag = Some(tag.into());
         self
     }
 
     /// Adds a key.
     #[must_use]
-    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+    pub fn with_key(mut self, key: impl Into<ByteString>) -> Self {
         self.keys.push(key.into());
         self
     }
 
     /// Sets a user property.
     #[must_use]
-    pub fn with_property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.properties.insert(name.into(), value.into());
+    pub fn with_property(mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) -> Self {
+        self.properties.insert(name, value);
         self
     }
 
     /// Sets the sharding key.
     #[must_use]
-    pub fn with_sharding_key(mut self, key: impl Into<String>) -> Self {
+    pub fn with_sharding_key(mut self, key: impl Into<ByteString>) -> Self {
         self.sharding_key = Some(key.into());
         self
     }
@@ -96,13 +98,13 @@ impl Message {
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
     /// Topic with the namespace.
-    pub topic: String,
+    pub topic: ByteString,
     pub body: Bytes,
-    pub message_id: String,
+    pub message_id: ByteString,
     pub properties: String,
-    pub sharding_key: Option<String>,
+    pub sharding_key: Option<ByteString>,
     /// Broker name and queue id that the caller has chosen.
-    pub queue: Option<(String, i32)>,
+    pub queue: Option<(ByteString, i32)>,
     pub sys_flag: i32,
     pub born_timestamp: i64,
     /// Whether the message may share a batch: brokers refuse batches of delayed and transactional messages, and a batch has
@@ -121,7 +123,7 @@ impl Outgoing {
         max_bytes: usize,
         extra: &[(&str, &str)],
     ) -> Result<Self> {
-        let topic = with_namespace(namespace, &message.topic);
+        let topic = scoped(namespace, &message.topic);
         check_topic(&topic)?;
         if message.body.is_empty() {
             return Err(invalid("body: is empty; RocketMQ stores no message without a body"));
@@ -133,7 +135,7 @@ impl Outgoing {
                 format!("body: {length} bytes are more than the limit of {max_bytes}"),
             ));
         }
-        let message_id = message.id.clone().unwrap_or_else(unique_message_id);
+        let message_id = message.id.clone().unwrap_or_else(|| unique_message_id().into());
         let properties = encode_properties(&message, &message_id, extra)?;
         Ok(Self {
             topic,
@@ -216,7 +218,7 @@ fn encode_properties(message: &Message, message_id: &str, extra: &[(&str, &str)]
         }
         None => {}
     }
-    for (name, value) in &message.properties {
+    for (name, value) in message.properties.iter() {
         if property::is_reserved(name) {
             return Err(invalid(format!("properties: {name:?} is reserved by RocketMQ; choose another name")));
         }
@@ -235,8 +237,9 @@ fn encode_properties(message: &Message, message_id: &str, extra: &[(&str, &str)]
 }
 
 fn push_property(out: &mut String, name: &str, value: &str) -> Result<()> {
-    let separator = [NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR];
-    if name.is_empty() || name.contains(separator) || value.contains(separator) {
+    let has_separator =
+        |text: &str| memchr::memchr2(NAME_VALUE_SEPARATOR as u8, PROPERTY_SEPARATOR as u8, text.as_bytes()).is_some();
+    if name.is_empty() || has_separator(name) || has_separator(value) {
         return Err(invalid(format!(
             "properties: {name:?} is empty, or it or its value contains U+0001 or U+0002, which separate properties"
         )));
@@ -265,13 +268,13 @@ pub enum SendStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendReceipt {
     /// Unique id that consumers see.
-    pub message_id: String,
+    pub message_id: ByteString,
     /// The broker's id of the stored copy.
-    pub offset_message_id: String,
+    pub offset_message_id: ByteString,
     /// Topic without the namespace.
-    pub topic: String,
+    pub topic: ByteString,
     /// Name of the broker.
-    pub broker_name: String,
+    pub broker_name: ByteString,
     /// Queue in the topic.
     pub queue_id: i32,
     /// Position in the queue.
@@ -279,20 +282,18 @@ pub struct SendReceipt {
     /// How far the message is secured.
     pub status: SendStatus,
     /// Id of the transaction, for a transactional message.
-    pub transaction_id: Option<String>,
+    pub transaction_id: Option<ByteString>,
 }
 
-/// A received message.
+/// A received message. Texts and body share the memory of the answer that they came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedMessage {
     /// Topic that the sender named: without the namespace, and the original one for a redelivery.
-    pub topic: String,
+    pub topic: ByteString,
     /// Unique id that the sender gave; the broker's id when it gave none.
-    pub message_id: String,
-    /// The broker's id of the stored copy.
-    pub offset_message_id: String,
+    pub message_id: ByteString,
     /// Name of the broker.
-    pub broker_name: String,
+    pub broker_name: ByteString,
     /// Queue in the topic.
     pub queue_id: i32,
     /// Position in the queue.
@@ -302,19 +303,21 @@ pub struct ReceivedMessage {
     /// Body, decompressed.
     pub body: Bytes,
     /// Tag.
-    pub tag: Option<String>,
+    pub tag: Option<ByteString>,
     /// Keys.
-    pub keys: Vec<String>,
+    pub keys: Vec<ByteString>,
     /// Sharding key.
-    pub sharding_key: Option<String>,
+    pub sharding_key: Option<ByteString>,
     /// User properties.
-    pub properties: BTreeMap<String, String>,
+    pub properties: Properties,
     /// RocketMQ's own properties.
-    pub system_properties: BTreeMap<String, String>,
+    pub system_properties: Properties,
     /// Sender's clock, milliseconds since the Unix epoch.
     pub born_timestamp: i64,
-    /// `host:port` of the sender.
-    pub born_host: String,
+    /// Address of the sender; none where that is not told.
+    pub born_host: Option<SocketAddr>,
+    /// Address of the broker that stored it; none where that is not told.
+    pub store_host: Option<SocketAddr>,
     /// Broker's clock, milliseconds since the Unix epoch.
     pub store_timestamp: i64,
     /// Deliveries before this one.
@@ -327,34 +330,44 @@ pub struct ReceivedMessage {
 
 impl ReceivedMessage {
     /// From the stored form; `broker_name` is the broker it was read from.
-    pub(crate) fn from_stored(stored: StoredMessage, broker_name: &str, namespace: Option<&str>) -> Self {
+    pub(crate) fn from_stored(stored: StoredMessage, broker_name: &ByteString, namespace: Option<&str>) -> Self {
         let topic = stored.property(property::RETRY_TOPIC).unwrap_or(&stored.topic);
-        let topic = without_namespace(namespace, topic).to_owned();
-        let message_id = stored.property(property::UNIQUE_KEY).unwrap_or(&stored.offset_message_id).to_owned();
-        let keys = stored.property(property::KEYS).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-        let (system_properties, properties) =
-            stored.properties.iter().cloned().partition(|(name, _)| property::is_reserved(name));
+        let topic = topic.slice_ref(without_namespace(namespace, topic));
+        let made = || stored::offset_message_id(stored.store_host, stored.commit_log_offset).into();
+        let message_id = stored.property(property::UNIQUE_KEY).cloned().unwrap_or_else(made);
+        let keys = stored.property(property::KEYS);
+        let keys = keys.iter().flat_map(|keys| keys.split_whitespace().map(|key| keys.slice_ref(key))).collect();
+        let (tag, sharding_key) = (stored.property(property::TAGS), stored.property(property::SHARDING_KEY));
+        let (tag, sharding_key) = (tag.cloned(), sharding_key.cloned());
+        let (system_properties, properties): (Vec<_>, Vec<_>) =
+            stored.properties.into_iter().partition(|(name, _)| property::is_reserved(name));
         Self {
             topic,
             message_id,
-            broker_name: broker_name.to_owned(),
+            broker_name: broker_name.clone(),
             queue_id: stored.queue_id,
             queue_offset: stored.queue_offset,
             commit_log_offset: stored.commit_log_offset,
-            tag: stored.property(property::TAGS).map(str::to_owned),
+            tag,
             keys,
-            sharding_key: stored.property(property::SHARDING_KEY).map(str::to_owned),
-            properties,
-            system_properties,
+            sharding_key,
+            properties: properties.into(),
+            system_properties: system_properties.into(),
             born_timestamp: stored.born_timestamp,
+            born_host: Some(stored.born_host),
             store_timestamp: stored.store_timestamp,
+            store_host: Some(stored.store_host),
             reconsume_times: stored.reconsume_times,
             sys_flag: stored.sys_flag,
             flag: stored.flag,
-            offset_message_id: stored.offset_message_id,
-            born_host: stored.born_host,
             body: stored.body,
         }
+    }
+
+    /// The broker's id of the stored copy; empty where that is not told.
+    #[must_use]
+    pub fn offset_message_id(&self) -> String {
+        self.store_host.map(|host| stored::offset_message_id(host, self.commit_log_offset)).unwrap_or_default()
     }
 }
 
@@ -365,6 +378,14 @@ pub(crate) fn with_namespace(namespace: Option<&str>, name: &str) -> String {
             format!("{namespace}%{name}")
         }
         _ => name.to_owned(),
+    }
+}
+
+/// [`with_namespace`] of a shared text, which is copied only when something is added.
+pub(crate) fn scoped(namespace: Option<&str>, name: &ByteString) -> ByteString {
+    match namespace.filter(|namespace| !namespace.is_empty()) {
+        Some(namespace) => with_namespace(Some(namespace), name).into(),
+        None => name.clone(),
     }
 }
 
@@ -405,7 +426,7 @@ mod tests {
         fn batches_survive_a_round_trip(messages in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..100),
             prop::collection::btree_map("[a-z]{1,8}", "[^\u{1}\u{2}]{0,12}", 0..4)), 0..6)) {
             let messages: Vec<Outgoing> = messages.into_iter()
-                .map(|(body, properties)| prepare(Message { properties, ..Message::new("t", body) }).unwrap()).collect();
+                .map(|(body, properties)| prepare(Message { properties: properties.into_iter().collect(), ..Message::new("t", body) }).unwrap()).collect();
             let mut bytes = BytesMut::new();
             messages.iter().for_each(|message| message.encode_in_batch(&mut bytes));
             prop_assert_eq!(bytes.len(), messages.iter().map(Outgoing::batch_bytes).sum::<usize>());

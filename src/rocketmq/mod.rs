@@ -19,6 +19,7 @@ mod message_id;
 mod name_server;
 mod pool;
 pub mod producer;
+pub mod properties;
 pub mod property;
 pub mod route;
 pub(crate) mod socket;
@@ -34,4 +35,5 @@ pub use consumer::{
 pub use error::{Error, ErrorKind, Result};
 pub use message::{Delay, Message, ReceivedMessage, SendReceipt, SendStatus};
 pub use producer::{Producer, ProducerConfig, TransactionChecker, TransactionState};
+pub use properties::Properties;
 pub use route::{BrokerInfo, Queue, TopicRoute};

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use bytestring::ByteString;
+
 use super::wire::loose_json::Loose;
 
 const PERMISSION_READ: i64 = 4;
@@ -51,9 +53,9 @@ pub struct BrokerInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Queue {
     /// Topic with the namespace.
-    pub topic: String,
+    pub topic: ByteString,
     /// Name of the broker.
-    pub broker_name: String,
+    pub broker_name: ByteString,
     /// Queue id, from 0.
     pub queue_id: i32,
 }
@@ -86,13 +88,15 @@ impl TopicRoute {
     }
 
     fn expand(&self, topic: &str, count: impl Fn(&QueueData) -> i32) -> Vec<Queue> {
+        let topic = ByteString::from(topic);
         let mut queues: Vec<Queue> = self
             .queues
             .iter()
             .flat_map(|data| {
-                (0..count(data)).map(|queue_id| Queue {
-                    topic: topic.to_owned(),
-                    broker_name: data.broker_name.clone(),
+                let (topic, broker_name) = (&topic, ByteString::from(data.broker_name.as_str()));
+                (0..count(data)).map(move |queue_id| Queue {
+                    topic: topic.clone(),
+                    broker_name: broker_name.clone(),
                     queue_id,
                 })
             })
@@ -151,7 +155,7 @@ mod tests {
             let route = TopicRoute::from_loose(&loose_json::parse(body.as_bytes()).unwrap());
             prop_assert!(route.readable_queues("t").len() <= MAX_QUEUES && route.writable_queues("t").len() <= MAX_QUEUES);
             let masters: std::collections::BTreeSet<&str> = route.brokers.iter().map(|broker| broker.name.as_str()).collect();
-            prop_assert!(route.writable_queues("t").iter().all(|queue| masters.contains(queue.broker_name.as_str())));
+            prop_assert!(route.writable_queues("t").iter().all(|queue| masters.contains(&*queue.broker_name)));
         }
 
         #[test]

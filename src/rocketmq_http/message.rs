@@ -1,6 +1,7 @@
 //! Messages as the protocol carries them: a body that is text, a tag, and properties as `name:value|name:value`.
 
-use std::collections::BTreeMap;
+use crate::rocketmq::Properties;
+use bytestring::ByteString;
 
 use bytes::Bytes;
 
@@ -51,7 +52,7 @@ fn properties(message: &Message) -> Result<String> {
     if !message.keys.is_empty() {
         pairs.push((KEYS, message.keys.join(" ")));
     }
-    pairs.extend(message.sharding_key.clone().map(|key| (SHARDING_KEY, key)));
+    pairs.extend(message.sharding_key.as_ref().map(|key| (SHARDING_KEY, key.to_string())));
     match message.delay {
         Some(Delay::At(millis)) => pairs.push((DELIVERY_TIME, millis.to_string())),
         Some(Delay::After(wait)) => {
@@ -76,7 +77,7 @@ fn properties(message: &Message) -> Result<String> {
     let carried = message.properties.iter().filter(|(name, value)| {
         !name.is_empty() && !value.is_empty() && !name.contains(FORBIDDEN) && !value.contains(FORBIDDEN)
     });
-    pairs.extend(carried.map(|(name, value)| (name.as_str(), value.clone())));
+    pairs.extend(carried.map(|(name, value)| (&**name, value.to_string())));
     Ok(pairs.into_iter().map(|(name, value)| format!("{name}:{value}|")).collect())
 }
 
@@ -95,37 +96,37 @@ fn decode_one(topic: &str, element: &Element) -> Result<Received> {
         let value = text(name)?;
         value.trim().parse::<i64>().map_err(|_| missing(name, &format!("{value:?} is no number")))
     };
-    let mut user = BTreeMap::new();
-    let mut system = BTreeMap::new();
+    let mut user = Properties::new();
+    let mut system = Properties::new();
     for pair in element.get("Properties").unwrap_or_default().split('|') {
         if let Some((name, value)) = pair.split_once(':').filter(|(name, _)| !name.is_empty()) {
             let kind = if name == KEYS || name.starts_with("__") { &mut system } else { &mut user };
-            kind.insert(name.to_owned(), value.to_owned());
+            kind.insert(name, value);
         }
     }
-    let keys = system.remove(KEYS).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let keys = system.remove(KEYS).unwrap_or_default().split_whitespace().map(ByteString::from).collect();
     let deliveries = i32::try_from(number("ConsumedTimes")?).unwrap_or(i32::MAX);
     let published = number("PublishTime")?;
     Ok(Received {
         receipt: text("ReceiptHandle")?.to_owned(),
         next_consume_millis: number("NextConsumeTime")?,
         message: ReceivedMessage {
-            topic: topic.to_owned(),
-            message_id: text("MessageId")?.to_owned(),
-            offset_message_id: String::new(),
-            broker_name: String::new(),
+            topic: topic.into(),
+            message_id: text("MessageId")?.into(),
+            broker_name: ByteString::new(),
             queue_id: -1,
             queue_offset: -1,
             commit_log_offset: -1,
             body: Bytes::from(text("MessageBody")?.to_owned()),
-            tag: element.get("MessageTag").filter(|tag| !tag.is_empty()).map(str::to_owned),
+            tag: element.get("MessageTag").filter(|tag| !tag.is_empty()).map(ByteString::from),
             keys,
             sharding_key: system.get(SHARDING_KEY).cloned(),
             properties: user,
             system_properties: system,
             born_timestamp: published,
-            born_host: String::new(),
+            born_host: None,
             store_timestamp: published,
+            store_host: None,
             reconsume_times: deliveries.saturating_sub(1).max(0),
             sys_flag: 0,
             flag: 0,
@@ -193,12 +194,12 @@ mod tests {
         let message = &received.message;
         assert_eq!((received.receipt.as_str(), received.next_consume_millis), ("r", 7));
         assert_eq!(
-            (message.topic.as_str(), message.message_id.as_str(), &message.body[..]),
+            (&*message.topic, &*message.message_id, &message.body[..]),
             ("orders", "id", &b"b"[..])
         );
         assert_eq!((message.tag.as_deref(), message.sharding_key.as_deref()), (Some("t"), Some("s")));
-        assert_eq!((message.keys.as_slice(), message.reconsume_times), (&["k1".to_owned(), "k2".to_owned()][..], 2));
-        assert_eq!(message.properties, BTreeMap::from([("own".to_owned(), "v:w".to_owned())]));
+        assert_eq!((message.keys.as_slice(), message.reconsume_times), (&["k1".into(), "k2".into()][..], 2));
+        assert_eq!(message.properties, Properties::from([("own", "v:w")]));
         let broken = xml::parse(b"<Messages><Message><MessageId>id</MessageId></Message></Messages>").unwrap();
         assert_eq!(decode("orders", &broken).unwrap_err().kind(), ErrorKind::Protocol);
     }

@@ -29,7 +29,7 @@ pub fn decode(format: Format, record: &mut Record) -> Result<bool, Invalid> {
 
 fn decode_tapdata(record: &mut Record) -> Result<bool, Invalid> {
     let Payload::Raw(body) = &record.payload else { return Ok(true) };
-    let operation = match record.message.properties.get(OPERATION_PROPERTY).map(String::as_str) {
+    let operation = match record.message.properties.get(OPERATION_PROPERTY).map(|name| &**name) {
         Some("update") => Operation::Update,
         Some("delete") => Operation::Delete,
         Some("ddl" | "truncate") => return Ok(false),
@@ -176,12 +176,12 @@ mod tests {
     fn record(body: &str, operation: Option<&str>) -> Record {
         let mut message = MessageParts::default();
         if let Some(operation) = operation {
-            message.properties.insert(OPERATION_PROPERTY.to_owned(), operation.to_owned());
+            message.properties.insert(OPERATION_PROPERTY, operation);
         }
         let body = Bytes::from(body.to_owned());
         Record {
             position: Position { partition: "orders@broker-a@0".into(), offset: 7, index: 0, epoch: 0 },
-            entity: "orders".to_owned(),
+            entity: "orders".into(),
             operation: Operation::Insert,
             payload: Payload::Raw(body.clone()),
             before: None,

@@ -1,10 +1,12 @@
 //! What flows through a pipeline: one message, or one change of one row.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use serde_json::{Map, Value};
+
+use crate::rocketmq::Properties;
 
 /// Fields of a row or of a JSON body.
 pub type Fields = Map<String, Value>;
@@ -15,7 +17,7 @@ pub struct Record {
     /// Where it stands in its source.
     pub position: Position,
     /// Topic or table (`schema.table`) that it comes from; a route changes it into the one that it goes to.
-    pub entity: String,
+    pub entity: ByteString,
     /// What happened to the row; a plain message is an insert.
     pub operation: Operation,
     /// The content.
@@ -126,17 +128,17 @@ pub enum Payload {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MessageParts {
     /// Id by which users find the message.
-    pub id: String,
+    pub id: ByteString,
     /// Whether the sender gave the id, so that a copy may keep it.
     pub has_own_id: bool,
     /// Tag.
-    pub tag: Option<String>,
+    pub tag: Option<ByteString>,
     /// Keys.
-    pub keys: Vec<String>,
+    pub keys: Vec<ByteString>,
     /// User properties.
-    pub properties: BTreeMap<String, String>,
+    pub properties: Properties,
     /// Sharding key.
-    pub sharding_key: Option<String>,
+    pub sharding_key: Option<ByteString>,
     /// Its queue among those of its topic; none when that is not known.
     pub queue: Option<QueueOf>,
     /// When the sender made it, milliseconds since the Unix epoch.

@@ -75,14 +75,14 @@ pub async fn observe(peer: &Peer, broker: &Broker) -> Vec<Case> {
         case.observed.insert("body".to_owned(), String::from_utf8_lossy(&message.body).into_owned());
         let quoted = |value: &str| format!("{value:?}");
         for (name, value) in &message.properties {
-            if !OWN.contains(&name.as_str()) {
+            if !OWN.contains(&&**name) {
                 let is_trace = name == "traceparent";
-                case.observed.insert(name.clone(), if is_trace { "…".to_owned() } else { quoted(value) });
+                case.observed.insert(name.to_string(), if is_trace { "…".to_owned() } else { quoted(value) });
             }
         }
-        case.observed.insert("tag".to_owned(), message.tag.clone().unwrap_or_default());
+        case.observed.insert("tag".to_owned(), message.tag.clone().unwrap_or_default().into());
         case.observed.insert("keys".to_owned(), message.keys.join(", "));
-        case.observed.insert("sharding key".to_owned(), message.sharding_key.clone().unwrap_or_default());
+        case.observed.insert("sharding key".to_owned(), message.sharding_key.clone().unwrap_or_default().into());
         case.observed.insert(
             "came after".to_owned(),
             if message.store_timestamp - message.born_timestamp >= 900 { "1 s" } else { "" }.to_owned(),

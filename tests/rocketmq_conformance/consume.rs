@@ -97,7 +97,7 @@ async fn starts(context: Context) -> Outcome {
         config.start_from = start_from;
         Consumer::start(&client, config)
     };
-    let second = Queue { topic: topic.clone(), broker_name: "broker-a".into(), queue_id: 0 };
+    let second = Queue { topic: topic.as_str().into(), broker_name: "broker-a".into(), queue_id: 0 };
     let (first, last, timed, chosen) = (
         start("first", StartFrom::First)?,
         start("last", StartFrom::Last)?,

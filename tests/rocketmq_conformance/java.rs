@@ -141,7 +141,7 @@ async fn java_reads(context: Context) -> Outcome {
     };
     let rich =
         messages.iter().find(|message| decoded(message) == "grün").ok_or("Java did not get the first message")?;
-    ensure!(rich["msgId"] == receipt.message_id.as_str() && rich["tags"] == "tagA", "{rich}");
+    ensure!(rich["msgId"] == &*receipt.message_id && rich["tags"] == "tagA", "{rich}");
     ensure!(rich["keys"] == serde_json::json!(["k1", "k2"]) && rich["properties"]["colour"] == "rot", "{rich}");
     ensure!(messages.iter().any(|message| decoded(message).len() == 20_000), "Java did not decompress the large body");
     ensure!(
@@ -168,7 +168,7 @@ async fn we_read(context: Context) -> Outcome {
     let received = receive(&consumer, 8, LIMIT).await;
     ensure!(received.len() == 8, "{} of 8 received", received.len());
     let rich = received.iter().find(|message| body(message) == "von Java").ok_or("the first message is missing")?;
-    ensure!(sent[0]["msgId"] == rich.message_id.as_str(), "{} {rich:?}", sent[0]);
+    ensure!(sent[0]["msgId"] == *rich.message_id, "{} {rich:?}", sent[0]);
     ensure!(
         rich.tag.as_deref() == Some("tagB") && rich.keys == ["j1", "j2"] && rich.properties["colour"] == "blau",
         "{rich:?}"
@@ -201,7 +201,7 @@ async fn java_compression(context: Context) -> Outcome {
         .iter()
         .filter(|message| message.body.len() == 30_000)
         .filter_map(|message| message.properties.get("kind"))
-        .map(String::as_str)
+        .map(|kind| &**kind)
         .collect();
     ensure!(kinds.len() == 3, "read {kinds:?} {:?}", consumer.status().last_error);
     Ok(())
@@ -220,7 +220,7 @@ async fn same_shards(context: Context) -> Outcome {
     let producer = context.producer(&client)?;
     for sent in theirs {
         let key = format!("key{}", sent["index"]);
-        let receipt = producer.send(Message::new(&topic, "x").with_sharding_key(&key)).await?;
+        let receipt = producer.send(Message::new(&topic, "x").with_sharding_key(key.as_str())).await?;
         ensure!(sent["queueId"] == receipt.queue_id, "{key}: Java {} ours {}", sent["queueId"], receipt.queue_id);
     }
     Ok(())

@@ -46,7 +46,7 @@ async fn it_beats_from_the_first_user_to_the_last() {
         assert_eq!(queues.len(), 1);
         let found = admin.peek(&queues[0], TOOLS_GROUP, 0, 1).await.unwrap().messages.remove(0);
         let beat: Beat = serde_json::from_slice(&found.body).unwrap();
-        assert_eq!((beat.id.as_str(), found.keys), ("uid-1", vec!["uid-1".to_owned()]));
+        assert_eq!((beat.id.as_str(), found.keys), ("uid-1", vec!["uid-1".into()]));
 
         tell_users(&worker, 0).await;
         worker.until("the end with the last user", |report| state(report) == Some(HeartbeatState::Stopped)).await;

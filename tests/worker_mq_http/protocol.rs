@@ -189,7 +189,7 @@ async fn what_comes_back_is_what_the_sdks_see() {
         assert_eq!(seen["properties"]["own"], "value");
     }
     assert_eq!((&ours.body[..], ours.tag.as_deref(), ours.reconsume_times), (body.as_bytes(), Some("t"), 0));
-    assert_eq!((ours.keys.as_slice(), ours.sharding_key.as_deref()), (&["k".to_owned()][..], Some("s")));
+    assert_eq!((ours.keys.as_slice(), ours.sharding_key.as_deref()), (&["k".into()][..], Some("s")));
     assert_eq!(ours.properties["own"], "value");
     // A receipt of one works for the other: the server knows both alike.
     let receipt = theirs[0]["receipt"].as_str().unwrap().to_owned();

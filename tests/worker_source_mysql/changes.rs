@@ -55,7 +55,7 @@ async fn changes_are_told_as_they_happened() {
 
     let messages = read_all(&broker, &topic).await;
     let of = |key: &str| -> Vec<(String, Value)> {
-        let of_key = messages.iter().filter(|message| message.keys.first().map(String::as_str) == Some(key));
+        let of_key = messages.iter().filter(|message| message.keys.first().map(|key| &**key) == Some(key));
         of_key.map(change).collect()
     };
     let row = |id: i32, name: Value| json!({"id": id, "name": name, "amount": 12.5, "doc": {"n": 1}});

@@ -49,7 +49,7 @@ async fn changes_are_told_as_they_happened() {
 
     let messages = read_all(&broker, &topic).await;
     let of = |key: &str, short: bool| -> Vec<(String, Value)> {
-        let of_key = messages.iter().filter(|message| message.keys.first().map(String::as_str) == Some(key));
+        let of_key = messages.iter().filter(|message| message.keys.first().map(|key| &**key) == Some(key));
         let of_key = of_key.filter(|message| message.body.len() < 1000 || !short);
         of_key.map(change).collect()
     };

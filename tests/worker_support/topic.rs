@@ -38,7 +38,7 @@ pub async fn read_all(broker: &Broker, topic: &str) -> Vec<ReceivedMessage> {
 
 /// Operation and body of a message.
 pub fn change(message: &ReceivedMessage) -> (String, Value) {
-    (message.properties["mqOp"].clone(), serde_json::from_slice(&message.body).unwrap())
+    (message.properties["mqOp"].to_string(), serde_json::from_slice(&message.body).unwrap())
 }
 
 /// The rows `(id, v)` that a target has which follows the messages of a topic with one queue, and how many rows each

@@ -189,7 +189,7 @@ async fn transforms_change_what_goes_through() {
         let id = fields["id"].as_i64().unwrap();
         assert_eq!((id % 2, fields["double"].as_i64()), (1, Some(id * 2)));
         assert_eq!(fields["email"].as_str().unwrap().len(), 64);
-        assert_eq!((message.tag.as_deref(), message.keys), (Some("eu"), vec![id.to_string()]));
+        assert_eq!((message.tag.as_deref(), message.keys), (Some("eu"), vec![id.to_string().into()]));
     }
 }
 

@@ -109,7 +109,7 @@ async fn what_is_lost_changed_invented_or_repeated_is_told_by_key() {
         changed[1].properties.insert("region".to_owned(), "us".to_owned());
         // A message that the source never had, and one that is not of this sync.
         let mut invented = copy("k303");
-        (invented.id, invented.keys) = (Some("INVENTED".to_owned()), vec!["k999".to_owned()]);
+        (invented.id, invented.keys) = (Some("INVENTED".into()), vec!["k999".into()]);
         let foreign = Message::new(&target_topic, "of somebody else");
         changed.extend([invented, foreign]);
         publish(&to, changed).await;
@@ -131,7 +131,7 @@ async fn what_is_lost_changed_invented_or_repeated_is_told_by_key() {
         let stands = original("k300");
         let expected =
             format!("topic {source_topic}, broker broker-a, queue {}, offset {}", stands.queue_id, stands.queue_offset);
-        assert_eq!((&lost.place, &lost.topic, &lost.id), (&expected, &target_topic, &stands.message_id));
+        assert_eq!((&lost.place, &lost.topic, &*lost.id), (&expected, &target_topic, &*stands.message_id));
         running.stop().await;
     }
 }

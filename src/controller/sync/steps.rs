@@ -11,6 +11,9 @@ use crate::api::sync::{
 use crate::controller::error::Problem;
 use crate::worker_config::sync as config;
 
+/// Writers from topics to topics where the spec names none.
+const TOPIC_WRITERS: usize = 4;
+
 /// The steps, and what is wrong with them.
 pub fn transforms(spec: &RocketMQSyncSpec) -> (Vec<config::TransformConfig>, Vec<Problem>) {
     let (mut steps, mut problems) = (Vec::new(), Vec::new());
@@ -98,9 +101,12 @@ pub fn format(format: RecordFormat) -> config::Format {
     }
 }
 
-/// Writers in a worker.
-pub fn writers(batch: &Batch) -> usize {
-    usize::try_from(batch.writers).unwrap_or(1).max(1)
+/// Writers in a worker. Between topics there are several: while one waits for the broker's answer about the slowest queue of its batch,
+/// the others go on.
+pub fn writers(spec: &RocketMQSyncSpec) -> usize {
+    let is_between_topics = spec.source.connection_ref.is_some() && spec.target.connection_ref.is_some();
+    let default = if is_between_topics { TOPIC_WRITERS } else { 1 };
+    spec.batch.writers.map_or(default, |writers| usize::try_from(writers).unwrap_or(1).max(1))
 }
 
 /// Bounds of a batch.

@@ -96,7 +96,7 @@ pub fn validate(sync: &RocketMQSync, dereferenced: &Dereferenced, settings: &Set
             format: steps::format(spec.format),
             transforms,
             batch,
-            writers: steps::writers(&spec.batch),
+            writers: steps::writers(spec),
             write: steps::write(spec.write.as_ref()),
             errors,
             verify,
@@ -176,11 +176,11 @@ fn contradictions(spec: &RocketMQSyncSpec) -> Vec<Problem> {
             "spec.replicas: a database has one replication stream, which one worker reads; set it to 1",
         ),
         (
-            one_stream && spec.batch.writers > 1,
+            one_stream && spec.batch.writers > Some(1),
             "spec.batch.writers: the changes of a database are one sequence, which one writer keeps in order; set it to 1",
         ),
         (
-            spec.target.object_storage.is_some() && spec.batch.writers > 1,
+            spec.target.object_storage.is_some() && spec.batch.writers > Some(1),
             "spec.batch.writers: one writer gathers the objects of all queues, within target.objectStorage.bufferSize; set it to 1, \
              or raise replicas",
         ),

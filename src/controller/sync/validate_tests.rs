@@ -297,7 +297,7 @@ fn a_database_is_read_by_one_worker_with_a_slot_of_its_own() {
     object.spec.replicas = Some(2);
     let refused = validate(&object, &both(), &settings()).err().unwrap().to_string();
     assert!(refused.contains("one replication stream"), "{refused}");
-    (object.spec.replicas, object.spec.batch.writers) = (None, 2);
+    (object.spec.replicas, object.spec.batch.writers) = (None, Some(2));
     let refused = validate(&object, &both(), &settings()).err().unwrap().to_string();
     assert!(refused.contains("spec.batch.writers: the changes of a database are one sequence"), "{refused}");
 }

@@ -158,8 +158,8 @@ impl Assigned {
     pub fn status(&self) -> QueueStatus {
         let tracker = lock(&self.tracker);
         QueueStatus {
-            topic: self.queue.topic.clone(),
-            broker_name: self.queue.broker_name.clone(),
+            topic: self.queue.topic.to_string(),
+            broker_name: self.queue.broker_name.to_string(),
             queue_id: self.queue.queue_id,
             acknowledged: if self.started.load(Ordering::Acquire) { tracker.committable() } else { -1 },
             max_offset: self.max_offset.load(Ordering::Relaxed),

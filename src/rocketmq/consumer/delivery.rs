@@ -210,7 +210,7 @@ impl Delivery {
             .with("offset", message.commit_log_offset)
             .with("group", content.member.group())
             .with("delayLevel", level)
-            .with("originMsgId", &message.offset_message_id)
+            .with("originMsgId", message.offset_message_id())
             .with("originTopic", &content.assigned.queue.topic)
             .with("unitMode", false)
             .with("maxReconsumeTimes", content.member.config.max_reconsume_times)
@@ -328,7 +328,7 @@ pub(crate) mod testing {
     impl AssignedQueue {
         /// The queue, begun as `epoch` at what is committed.
         pub(crate) fn begin(client: &Client, queue: Queue, committed: i64, epoch: u64) -> Self {
-            let config = ConsumerConfig::new("group", vec![Subscription::all(&queue.topic)]);
+            let config = ConsumerConfig::new("group", vec![Subscription::all(&*queue.topic)]);
             let member = Member::new(client, config, tokio::sync::mpsc::channel(1).0);
             let assigned = Arc::new(Assigned::new(queue, CancellationToken::new()));
             assigned.start_at(committed, Some(committed), epoch);

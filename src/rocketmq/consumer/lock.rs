@@ -70,7 +70,7 @@ pub(super) async fn release_revoked(member: Arc<Member>, assigned: Arc<Assigned>
 fn by_broker(member: &Member) -> BTreeMap<String, Vec<Arc<Assigned>>> {
     let mut brokers: BTreeMap<String, Vec<Arc<Assigned>>> = BTreeMap::new();
     for assigned in guard(&member.queues).values() {
-        brokers.entry(assigned.queue.broker_name.clone()).or_default().push(assigned.clone());
+        brokers.entry(assigned.queue.broker_name.to_string()).or_default().push(assigned.clone());
     }
     brokers
 }

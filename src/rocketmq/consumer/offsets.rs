@@ -53,7 +53,7 @@ pub(super) async fn commit(member: &Member, assigned: &Assigned) {
 /// of them for the first, and drops what another of the same moment has just put into one of its own
 /// (`ConsumerOffsetManager.commitOffset`, 4.9 and 5.x).
 async fn store_one_first(member: &Member, queue: &Queue, offset: i64) -> Result<()> {
-    let place = (queue.broker_name.clone(), queue.topic.clone());
+    let place = (queue.broker_name.to_string(), queue.topic.to_string());
     let first = lock(&member.first_commits).entry(place).or_default().clone();
     let mut is_done = first.lock().await;
     if *is_done {
@@ -102,7 +102,7 @@ pub(super) async fn start_position(member: &Member, queue: &Queue) -> Result<(i6
         StartFrom::Last => boundary(client, request::GET_MAX_OFFSET, queue).await?,
         StartFrom::Timestamp(millis) => search(client, queue, millis).await?,
         StartFrom::Offsets(offsets) => {
-            let topic = without_namespace(client.config.namespace.as_deref(), &queue.topic).to_owned();
+            let topic = without_namespace(client.config.namespace.as_deref(), &queue.topic).into();
             match offsets.get(&Queue { topic, ..queue.clone() }) {
                 Some(offset) => *offset,
                 None => boundary(client, request::GET_MAX_OFFSET, queue).await?,

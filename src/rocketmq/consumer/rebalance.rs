@@ -42,7 +42,7 @@ async fn rebalance(member: &Arc<Member>) -> bool {
     let mut routes = Vec::new();
     let mut complete = true;
     let topics = member.topics();
-    let unsubscribed = revoke(member, |queue| topics.iter().any(|topic| topic.topic == queue.topic));
+    let unsubscribed = revoke(member, |queue| topics.iter().any(|topic| queue.topic == topic.topic));
     let_go(member, unsubscribed).await;
     for topic in &topics {
         match member.client().route(&topic.topic).await {

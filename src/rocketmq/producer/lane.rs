@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use bytestring::ByteString;
 use tokio::sync::mpsc;
 
 use super::super::client::lock;
@@ -176,17 +177,20 @@ fn receipts(
             .ok_or_else(|| Error::new(ErrorKind::Protocol, format!("the broker's answer to a send lacks {name}")))
     };
     let (queue_id, first_offset) = (field("queueId")? as i32, field("queueOffset")?);
-    let mut ids = answer.field("msgId").unwrap_or_default().split(',');
+    let ids = ByteString::from(answer.field("msgId").unwrap_or_default());
+    let mut stored = ids.split(',');
     let topic = without_namespace(core.client.0.config.namespace.as_deref(), &queue.topic);
+    let topic = queue.topic.slice_ref(topic);
+    let transaction_id = answer.field("transactionId").map(ByteString::from);
     let receipt = |(at, message): (usize, &&Outgoing)| SendReceipt {
         message_id: message.message_id.clone(),
-        offset_message_id: ids.next().unwrap_or_default().to_owned(),
-        topic: topic.to_owned(),
+        offset_message_id: stored.next().map(|id| ids.slice_ref(id)).unwrap_or_default(),
+        topic: topic.clone(),
         broker_name: queue.broker_name.clone(),
         queue_id,
         queue_offset: first_offset + at as i64,
         status,
-        transaction_id: answer.field("transactionId").map(str::to_owned),
+        transaction_id: transaction_id.clone(),
     };
     Ok(messages.iter().enumerate().map(receipt).collect())
 }

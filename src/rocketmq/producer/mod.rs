@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytestring::ByteString;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -247,7 +248,7 @@ impl Core {
             let counted = Counted::new(&self.waiting);
             Some((self.turns.lock().await, counted))
         };
-        let mut chosen: BTreeMap<String, Queue> = BTreeMap::new();
+        let mut chosen: BTreeMap<ByteString, Queue> = BTreeMap::new();
         let mut lanes: BTreeMap<Queue, Vec<Pending>> = BTreeMap::new();
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {

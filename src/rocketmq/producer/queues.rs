@@ -40,7 +40,7 @@ impl Core {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let preferred = (0..queues.len())
             .map(|step| &queues[(turn + step) % queues.len()])
-            .find(|queue| Some(queue.broker_name.as_str()) != avoid);
+            .find(|queue| Some(&*queue.broker_name) != avoid);
         Ok(preferred.unwrap_or(&queues[turn % queues.len()]).clone())
     }
 

@@ -5,6 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytestring::ByteString;
+
 use super::super::client::Inner;
 use super::super::connection::Connection;
 use super::super::error::{Error, ErrorKind, Result};
@@ -69,7 +71,7 @@ impl Producer {
             Err(error) => Err(error),
         };
         if let Err(error) = told {
-            tracing::warn!(message_id = receipt.message_id, %error, "the broker was not told how a transaction ended; it will ask");
+            tracing::warn!(message_id = %receipt.message_id, %error, "the broker was not told how a transaction ended; it will ask");
         }
         Ok(receipt)
     }
@@ -110,11 +112,11 @@ pub(crate) async fn check_transaction(client: Arc<Inner>, connection: Arc<Connec
         tracing::warn!("a broker asked about a transaction with a message that does not decode");
         return;
     };
-    let group = half.property(property::PRODUCER_GROUP).unwrap_or_default().to_owned();
-    let Some(checker) = client.producers().remove(&group).and_then(|producer| producer.checker) else { return };
-    let topic = half.property(property::REAL_TOPIC).unwrap_or(&half.topic).to_owned();
-    let mut message = ReceivedMessage::from_stored(half, "", client.config.namespace.as_deref());
-    message.topic = super::super::message::without_namespace(client.config.namespace.as_deref(), &topic).to_owned();
+    let group = half.property(property::PRODUCER_GROUP).cloned().unwrap_or_default();
+    let Some(checker) = client.producers().remove(&*group).and_then(|producer| producer.checker) else { return };
+    let topic = half.property(property::REAL_TOPIC).unwrap_or(&half.topic).clone();
+    let mut message = ReceivedMessage::from_stored(half, &ByteString::new(), client.config.namespace.as_deref());
+    message.topic = topic.slice_ref(super::super::message::without_namespace(client.config.namespace.as_deref(), &topic));
     let message_id = message.message_id.clone();
     let state = checker(message).await;
     let settle = Settlement {
@@ -127,6 +129,6 @@ pub(crate) async fn check_transaction(client: Arc<Inner>, connection: Arc<Connec
         from_check: true,
     };
     if let Err(error) = connection.send(client.sign(settle.request(state).one_way())).await {
-        tracing::warn!(message_id, %error, "the broker was not told how a transaction ended; it will ask again");
+        tracing::warn!(%message_id, %error, "the broker was not told how a transaction ended; it will ask again");
     }
 }

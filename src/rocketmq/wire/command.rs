@@ -123,10 +123,14 @@ impl Command {
 
     /// Appends the frame with a binary header.
     pub fn encode(&self, out: &mut BytesMut) {
+        self.encode_head(out);
+        out.put_slice(&self.body);
+    }
+
+    /// Appends everything of the frame that stands before the body.
+    pub fn encode_head(&self, out: &mut BytesMut) {
         let start = out.len();
-        out.reserve(
-            64 + self.body.len() + self.fields.iter().map(|(name, value)| name.len() + value.len() + 6).sum::<usize>(),
-        );
+        out.reserve(64 + self.fields.iter().map(|(name, value)| name.len() + value.len() + 6).sum::<usize>());
         out.put_u64(0);
         out.put_i16(self.code);
         out.put_u8(LANGUAGE_OTHER);
@@ -145,10 +149,16 @@ impl Command {
         let fields_length = (out.len() - fields_at - 4) as u32;
         out[fields_at..fields_at + 4].copy_from_slice(&fields_length.to_be_bytes());
         let header_length = (out.len() - start - 8) as u32;
-        out.put_slice(&self.body);
-        let frame_length = (out.len() - start - 4) as u32;
+        let frame_length = (out.len() - start - 4 + self.body.len()) as u32;
         out[start..start + 4].copy_from_slice(&frame_length.to_be_bytes());
         out[start + 4..start + 8].copy_from_slice(&(header_length | 1 << 24).to_be_bytes());
+    }
+
+    /// Bytes that are missing of the frame at the front of `input`, as far as its length is known.
+    #[must_use]
+    pub fn missing(input: &[u8]) -> usize {
+        let length = input.first_chunk::<4>().map_or(0, |prefix| u32::from_be_bytes(*prefix) as usize);
+        (4 + length.min(MAX_FRAME_BYTES)).saturating_sub(input.len())
     }
 
     /// Cuts the next whole frame from `input`, or returns `None` when more bytes are needed.
@@ -301,7 +311,10 @@ mod tests {
             let whole = bytes.clone();
             prop_assert_eq!(Command::decode(&mut bytes).unwrap().unwrap(), command);
             prop_assert!(bytes.is_empty());
+            prop_assert_eq!(Command::missing(&whole), 0);
             if cut < whole.len() {
+                let missing = if cut < 4 { 4 - cut } else { whole.len() - cut };
+                prop_assert_eq!(Command::missing(&whole[..cut]), missing);
                 prop_assert_eq!(Command::decode(&mut BytesMut::from(&whole[..cut])).unwrap(), None);
             }
         }

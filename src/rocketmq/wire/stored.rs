@@ -1,8 +1,9 @@
 //! Messages as brokers store and deliver them (`MessageDecoder` and `MessageSysFlag` of Apache RocketMQ).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::{Buf, Bytes};
+use bytestring::ByteString;
 
 use super::super::compression;
 
@@ -23,11 +24,11 @@ pub const NAME_VALUE_SEPARATOR: char = '\u{1}';
 /// Ends a property.
 pub const PROPERTY_SEPARATOR: char = '\u{2}';
 
-/// A message as a broker delivers it, with its body decompressed.
+/// A message as a broker delivers it, with its body decompressed. Texts share the memory of the answer that it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMessage {
     /// Topic as stored: with the namespace, and `%RETRY%group` for a redelivery.
-    pub topic: String,
+    pub topic: ByteString,
     /// Queue in the topic.
     pub queue_id: i32,
     /// Position in the queue.
@@ -40,14 +41,12 @@ pub struct StoredMessage {
     pub sys_flag: i32,
     /// Sender's clock, milliseconds since the Unix epoch.
     pub born_timestamp: i64,
-    /// `host:port` of the sender.
-    pub born_host: String,
+    /// Address of the sender.
+    pub born_host: SocketAddr,
     /// Broker's clock, milliseconds since the Unix epoch.
     pub store_timestamp: i64,
-    /// `host:port` of the broker.
-    pub store_host: String,
-    /// The broker's id of this stored copy: address and commit log offset in hexadecimal.
-    pub offset_message_id: String,
+    /// Address of the broker.
+    pub store_host: SocketAddr,
     /// Redeliveries so far.
     pub reconsume_times: i32,
     /// Offset of the half message, in transactions.
@@ -55,7 +54,7 @@ pub struct StoredMessage {
     /// The body.
     pub body: Bytes,
     /// All properties, in their stored order.
-    pub properties: Vec<(String, String)>,
+    pub properties: Vec<(ByteString, ByteString)>,
 }
 
 /// Why bytes are not a stored message.
@@ -86,8 +85,8 @@ pub enum StoredMessageError {
 impl StoredMessage {
     /// Value of a property.
     #[must_use]
-    pub fn property(&self, name: &str) -> Option<&str> {
-        self.properties.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    pub fn property(&self, name: &str) -> Option<&ByteString> {
+        self.properties.iter().find(|(known, _)| **known == *name).map(|(_, value)| value)
     }
 }
 
@@ -125,9 +124,9 @@ pub fn decode(bytes: &mut Bytes) -> Result<StoredMessage, StoredMessageError> {
     let commit_log_offset = i64_of(&mut rest, "commit log offset")?;
     let sys_flag = i32_of(&mut rest, "system flag")?;
     let born_timestamp = i64_of(&mut rest, "born time")?;
-    let (born_address, born_port) = host_of(&mut rest, sys_flag & FLAG_BORN_HOST_V6 != 0)?;
+    let born_host = host_of(&mut rest, sys_flag & FLAG_BORN_HOST_V6 != 0)?;
     let store_timestamp = i64_of(&mut rest, "store time")?;
-    let (store_address, store_port) = host_of(&mut rest, sys_flag & FLAG_STORE_HOST_V6 != 0)?;
+    let store_host = host_of(&mut rest, sys_flag & FLAG_STORE_HOST_V6 != 0)?;
     let reconsume_times = i32_of(&mut rest, "redelivery count")?;
     let prepared_transaction_offset = i64_of(&mut rest, "transaction offset")?;
     let body_length = i32_of(&mut rest, "body length")?;
@@ -149,10 +148,9 @@ pub fn decode(bytes: &mut Bytes) -> Result<StoredMessage, StoredMessageError> {
         flag,
         sys_flag,
         born_timestamp,
-        born_host: join_host(born_address, born_port),
+        born_host,
         store_timestamp,
-        store_host: join_host(store_address, store_port),
-        offset_message_id: offset_message_id(store_address, store_port, commit_log_offset),
+        store_host,
         reconsume_times,
         prepared_transaction_offset,
         body,
@@ -162,11 +160,15 @@ pub fn decode(bytes: &mut Bytes) -> Result<StoredMessage, StoredMessageError> {
 
 /// Splits a property string (`name\u{1}value\u{2}…`).
 #[must_use]
-pub fn parse_properties(text: &str) -> Vec<(String, String)> {
-    text.split(PROPERTY_SEPARATOR)
-        .filter_map(|pair| pair.split_once(NAME_VALUE_SEPARATOR))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+pub fn parse_properties(text: &ByteString) -> Vec<(ByteString, ByteString)> {
+    // Most messages have a handful: one allocation instead of a growing one.
+    let mut properties = Vec::with_capacity(memchr::memchr_iter(PROPERTY_SEPARATOR as u8, text.as_bytes()).count());
+    for pair in text.split(PROPERTY_SEPARATOR) {
+        if let Some((name, value)) = pair.split_once(NAME_VALUE_SEPARATOR) {
+            properties.push((text.slice_ref(name), text.slice_ref(value)));
+        }
+    }
+    properties
 }
 
 fn body_of(stored: Bytes, checksum: i32, sys_flag: i32) -> Result<Bytes, StoredMessageError> {
@@ -205,31 +207,29 @@ fn i64_of(bytes: &mut Bytes, what: &'static str) -> Result<i64, StoredMessageErr
     bytes.try_get_i64().map_err(|_| StoredMessageError::Short(what))
 }
 
-fn host_of(bytes: &mut Bytes, v6: bool) -> Result<(IpAddr, i32), StoredMessageError> {
+/// A port is stored in four bytes, of which two have a meaning.
+fn host_of(bytes: &mut Bytes, v6: bool) -> Result<SocketAddr, StoredMessageError> {
     let address = if v6 {
         IpAddr::V6(Ipv6Addr::from_bits(bytes.try_get_u128().map_err(|_| StoredMessageError::Short("host"))?))
     } else {
         IpAddr::V4(Ipv4Addr::from_bits(bytes.try_get_u32().map_err(|_| StoredMessageError::Short("host"))?))
     };
-    Ok((address, i32_of(bytes, "port")?))
+    Ok(SocketAddr::new(address, i32_of(bytes, "port")? as u16))
 }
 
-fn join_host(address: IpAddr, port: i32) -> String {
-    match address {
-        IpAddr::V4(address) => format!("{address}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]:{port}"),
+/// The broker's id of a stored copy: the broker's address and the offset in its commit log, in hexadecimal.
+#[must_use]
+pub fn offset_message_id(store_host: SocketAddr, commit_log_offset: i64) -> String {
+    let port = store_host.port();
+    match store_host.ip() {
+        IpAddr::V4(address) => format!("{:08X}{port:08X}{commit_log_offset:016X}", address.to_bits()),
+        IpAddr::V6(address) => format!("{:032X}{port:08X}{commit_log_offset:016X}", address.to_bits()),
     }
 }
 
-fn offset_message_id(address: IpAddr, port: i32, offset: i64) -> String {
-    match address {
-        IpAddr::V4(address) => format!("{:08X}{port:08X}{offset:016X}", address.to_bits()),
-        IpAddr::V6(address) => format!("{:032X}{port:08X}{offset:016X}", address.to_bits()),
-    }
-}
-
-fn text(bytes: Bytes) -> String {
-    String::from_utf8_lossy(&bytes).into_owned()
+/// Text in its place; only what is no UTF-8 is copied.
+fn text(bytes: Bytes) -> ByteString {
+    ByteString::try_from(bytes.clone()).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into())
 }
 
 /// Writes a message in its stored form; the counterpart of [`decode`] for tests and fuzzing.
@@ -279,21 +279,20 @@ mod tests {
             prop::collection::vec(("[A-Za-z_]{1,8}", "[^\u{1}\u{2}]{0,12}"), 0..6),
         )
             .prop_map(|(longs, ints, body, topic, properties)| StoredMessage {
-                topic,
+                topic: topic.into(),
                 queue_id: ints[0],
                 queue_offset: longs[0],
                 commit_log_offset: longs[1],
                 flag: ints[1],
                 sys_flag: 0,
                 born_timestamp: longs[2],
-                born_host: "127.0.0.1:9".into(),
+                born_host: SocketAddr::from(([127, 0, 0, 1], 9)),
                 store_timestamp: longs[3],
-                store_host: "127.0.0.1:10".into(),
-                offset_message_id: format!("7F0000010000000A{:016X}", longs[1]),
+                store_host: SocketAddr::from(([127, 0, 0, 1], 10)),
                 reconsume_times: ints[2],
                 prepared_transaction_offset: 0,
                 body: body.into(),
-                properties,
+                properties: properties.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             })
     }
 
@@ -323,15 +322,15 @@ mod tests {
             flag: 0,
             sys_flag: 0,
             born_timestamp: 0,
-            born_host: String::new(),
+            born_host: SocketAddr::from(([0; 4], 0)),
             store_timestamp: 0,
-            store_host: String::new(),
-            offset_message_id: String::new(),
+            store_host: SocketAddr::from(([127, 0, 0, 1], 10)),
             reconsume_times: 0,
             prepared_transaction_offset: 0,
             body: Bytes::from_static(b"hello"),
             properties: vec![],
         };
+        assert_eq!(offset_message_id(message.store_host, 2), "7F0000010000000A0000000000000002");
         let mut bytes = encode_for_test(&message);
         let at = bytes.windows(5).position(|window| window == b"hello").unwrap();
         bytes[at] = b'j';

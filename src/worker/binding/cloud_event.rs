@@ -51,7 +51,7 @@ impl<'a> CloudEvent<'a> {
         let TraceContext { parent, state } =
             TraceContext::from_properties(&message.properties).or_derived(&message.message_id);
         let has_place = message.queue_id >= 0;
-        let broker = if has_place { &message.broker_name } else { "http" };
+        let broker = if has_place { &*message.broker_name } else { "http" };
         Self {
             specversion: "1.0",
             id: &message.message_id,

@@ -64,7 +64,8 @@ pub struct Place {
 impl From<SendReceipt> for Stored {
     fn from(receipt: SendReceipt) -> Self {
         let SendReceipt { message_id, broker_name, queue_id, queue_offset, .. } = receipt;
-        Self { message_id, place: Some(Place { broker_name, queue_id, queue_offset }) }
+        let place = Place { broker_name: broker_name.into(), queue_id, queue_offset };
+        Self { message_id: message_id.into(), place: Some(place) }
     }
 }
 

@@ -75,7 +75,7 @@ impl<'a> Rendered<'a> {
     pub fn new(message: &'a ReceivedMessage, receipt: Option<&'a str>) -> Self {
         let Content { content_type, data, data_base64 } = Content::new(&message.body);
         let trace = TraceContext::from_properties(&message.properties);
-        let properties = message.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let properties = message.properties.iter().map(|(name, value)| (&**name, &**value));
         Self {
             content_type,
             data,

@@ -1,5 +1,6 @@
 //! The metadata of a `create`: which topics, tag, keys, sharding key and delay it asks for.
 
+use bytestring::ByteString;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -34,9 +35,9 @@ const MAX_TOPICS: usize = 1_000;
 #[derive(Debug, Default, PartialEq)]
 pub struct Publication {
     topics: Vec<Target>,
-    tag: Option<String>,
-    keys: Vec<String>,
-    sharding_key: Option<String>,
+    tag: Option<ByteString>,
+    keys: Vec<ByteString>,
+    sharding_key: Option<ByteString>,
     delay: Option<Delay>,
     trace: TraceContext,
     /// How `data` becomes the body; none leaves it to the binding.
@@ -109,9 +110,9 @@ impl Publication {
         };
         Ok(Self {
             topics,
-            tag: get(TAG).map(str::to_owned),
-            keys: get(KEY).map(|keys| keys.split_whitespace().map(str::to_owned).collect()).unwrap_or_default(),
-            sharding_key: get(SHARDING_KEY).map(str::to_owned),
+            tag: get(TAG).map(ByteString::from),
+            keys: get(KEY).map(|keys| keys.split_whitespace().map(ByteString::from).collect()).unwrap_or_default(),
+            sharding_key: get(SHARDING_KEY).map(ByteString::from),
             delay: parse_delay(get(DELAY_LEVEL), get(DELIVERY_TIME))?,
             trace,
             encoding: get(DATA_ENCODING).map(parse_encoding).transpose()?,
@@ -148,7 +149,7 @@ impl Publication {
     #[must_use]
     pub fn message(&self, target: &Target, body: Bytes) -> Message {
         let mut message = Message::new(target.topic.clone(), body);
-        message.tag = self.tag.clone().or_else(|| target.expression.clone());
+        message.tag = self.tag.clone().or_else(|| target.expression.as_deref().map(ByteString::from));
         message.keys.clone_from(&self.keys);
         message.sharding_key.clone_from(&self.sharding_key);
         message.delay.clone_from(&self.delay);

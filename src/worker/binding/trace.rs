@@ -1,6 +1,6 @@
 //! W3C trace context: from a caller into the message, and from the message to the app.
 
-use std::collections::BTreeMap;
+use crate::rocketmq::Properties;
 
 use axum::http::header::{HeaderMap, HeaderName};
 use base64::Engine;
@@ -47,8 +47,13 @@ impl TraceContext {
 
     /// From the properties of a message.
     #[must_use]
-    pub fn from_properties(properties: &BTreeMap<String, String>) -> Self {
-        let text = |name: &str| properties.get(name).map(String::as_str);
+    pub fn from_properties(properties: &Properties) -> Self {
+        Self::found(|name| properties.get(name).map(|value| &**value))
+    }
+
+    /// From where values are found by name.
+    #[must_use]
+    pub fn found<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Self {
         Self::new(text(TRACEPARENT), text(TRACESTATE))
     }
 
@@ -69,10 +74,10 @@ impl TraceContext {
     }
 
     /// Adds it to the properties of a message.
-    pub fn store(&self, properties: &mut BTreeMap<String, String>) {
+    pub fn store(&self, properties: &mut impl Extend<(String, String)>) {
         for (name, value) in [(TRACEPARENT, &self.parent), (TRACESTATE, &self.state)] {
             if let Some(value) = value {
-                properties.insert(name.to_owned(), value.clone());
+                properties.extend([(name.to_owned(), value.clone())]);
             }
         }
     }
@@ -113,7 +118,7 @@ mod tests {
         let parent = format!("00-{}-{}-01", "a".repeat(32), "b".repeat(16));
         let stored = TraceContext::new(Some(&parent), Some("vendor=1"));
         assert_eq!(stored.clone().or_derived("AC11"), stored);
-        let mut properties = BTreeMap::new();
+        let mut properties = Properties::new();
         stored.store(&mut properties);
         assert_eq!(TraceContext::from_properties(&properties), stored);
     }

@@ -102,7 +102,7 @@ async fn invoke(api: &Api, request: Request) -> Result<(InvokeBindingResponse, O
         let why = format!("metadata {DATA_ENCODING}: is for HTTP; remove it, data is stored as it is");
         return Err(Status::invalid_argument(why));
     }
-    let trace = trace(&headers).or(|| TraceContext::from_properties(&metadata));
+    let trace = trace(&headers).or(|| TraceContext::found(|name| metadata.get(name).map(String::as_str)));
     let call = Call { name: &name, operation: &operation, metadata: &metadata, data: Data::Raw(data), trace };
     let answer = api.invoke(call).await?;
     let metadata = answer.metadata.into_iter();

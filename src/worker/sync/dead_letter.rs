@@ -108,7 +108,7 @@ impl DeadLetters {
             // Fields out of a database can always be written as JSON.
             (None, Payload::Fields { fields, .. }) => serde_json::to_vec(fields).unwrap_or_default().into(),
         };
-        let mut message = Message::new(&self.topic, body);
+        let mut message = Message::new(self.topic.as_str(), body);
         message.tag.clone_from(&record.message.tag);
         message.keys.clone_from(&record.message.keys);
         message.properties.clone_from(&record.message.properties);
@@ -119,7 +119,7 @@ impl DeadLetters {
             (SYNC_PROPERTY, self.sync.clone()),
             (PLACE_PROPERTY, record.place()),
         ];
-        message.properties.extend(ours.map(|(name, value)| (name.to_owned(), value)));
+        message.properties.extend(ours);
         message
     }
 }

@@ -3,6 +3,7 @@
 //! `record` has the fields; `before` the row before an update or deletion, as far as it is known; `operation` is `insert`,
 //! `update` or `delete`; `message` has topic, tag, keys, properties, shardingKey, id and bornTime of a message.
 
+use bytestring::ByteString;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -94,7 +95,7 @@ fn text_of(text: &str) -> Cel {
 
 fn map_of(fields: &Fields) -> Cel {
     let entries: HashMap<Key, Cel> =
-        fields.iter().map(|(name, value)| (Key::String(Arc::new(name.clone())), cel_of(value))).collect();
+        fields.iter().map(|(name, value)| (Key::String(Arc::new(name.to_string())), cel_of(value))).collect();
     Cel::Map(Map { map: Arc::new(entries) })
 }
 
@@ -115,9 +116,9 @@ fn cel_of(value: &Value) -> Cel {
 
 fn message_of(record: &Record) -> Cel {
     let parts = &record.message;
-    let optional = |text: &Option<String>| text.as_deref().map_or(Cel::Null, text_of);
+    let optional = |text: &Option<ByteString>| text.as_deref().map_or(Cel::Null, text_of);
     let properties: HashMap<Key, Cel> =
-        parts.properties.iter().map(|(name, value)| (Key::String(Arc::new(name.clone())), text_of(value))).collect();
+        parts.properties.iter().map(|(name, value)| (Key::String(Arc::new(name.to_string())), text_of(value))).collect();
     let entries = [
         ("topic", text_of(&record.entity)),
         ("tag", optional(&parts.tag)),

@@ -81,7 +81,7 @@ impl Step {
     fn apply(&self, record: &mut Record) -> std::result::Result<bool, Invalid> {
         match self {
             Self::Filter(expression) => return expression.truth(&Scope::of(record), "filter"),
-            Self::Route(expression) => record.entity = expression.text(&Scope::of(record), "route")?,
+            Self::Route(expression) => record.entity = expression.text(&Scope::of(record), "route")?.into(),
             Self::Map(entries) => map(entries, record)?,
             Self::Rename(names) => change(record, |fields| {
                 for (old, new) in names {

@@ -13,12 +13,12 @@ fn record(body: &Value) -> Record {
     let body = Bytes::from(body.to_string());
     let mut record = Record {
         position: Position { partition: "orders@broker-a@0".into(), offset: 7, index: 0, epoch: 0 },
-        entity: "orders".to_owned(),
+        entity: "orders".into(),
         operation: Operation::Insert,
         payload: Payload::Raw(body.clone()),
         before: None,
         key_fields: Arc::from([]),
-        message: MessageParts { tag: Some("blue".to_owned()), ..MessageParts::default() },
+        message: MessageParts { tag: Some("blue".into()), ..MessageParts::default() },
         at_millis: 0,
         original: Some(body),
         is_changed: false,

@@ -1,6 +1,8 @@
 //! What should be at the target, and what is: digests by key, for one part of the keys at a time.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::rocketmq::Properties;
+use bytestring::ByteString;
+use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
@@ -64,9 +66,9 @@ fn content(
     topic: &str,
     body: &[u8],
     tag: Option<&str>,
-    keys: &[String],
+    keys: &[ByteString],
     sharding_key: Option<&str>,
-    properties: &BTreeMap<String, String>,
+    properties: &Properties,
 ) -> Hash {
     let mut digest = Sha256::new();
     let mut add = |part: &[u8]| {
@@ -78,7 +80,7 @@ fn content(
     add(tag.unwrap_or_default().as_bytes());
     add(keys.join(" ").as_bytes());
     add(sharding_key.unwrap_or_default().as_bytes());
-    for (name, value) in properties {
+    for (name, value) in properties.iter() {
         add(name.as_bytes());
         add(value.as_bytes());
     }
@@ -222,7 +224,7 @@ mod tests {
     use super::*;
 
     fn message(id: &str, body: &str) -> Message {
-        Message { id: (!id.is_empty()).then(|| id.to_owned()), ..Message::new("t", body.to_owned()) }
+        Message { id: (!id.is_empty()).then(|| id.into()), ..Message::new("t", body.to_owned()) }
     }
 
     fn print(id: &str, body: &str) -> Print {
@@ -246,7 +248,7 @@ mod tests {
             |message| message.tag = Some("t".into()),
             |message| message.keys = vec!["k".into()],
             |message| message.sharding_key = Some("s".into()),
-            |message| _ = message.properties.insert("p".into(), "v".into()),
+            |message| _ = message.properties.insert("p", "v"),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let mut other = plain.clone();

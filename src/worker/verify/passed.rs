@@ -17,7 +17,7 @@ pub fn through(
     message: &ReceivedMessage,
 ) -> Option<Record> {
     if let FilterConfig::Tags(tags) = &source.filter
-        && !message.tag.as_ref().is_some_and(|tag| tags.contains(tag))
+        && !message.tag.as_ref().is_some_and(|tag| tags.iter().any(|wanted| tag == wanted))
     {
         return None;
     }

@@ -34,11 +34,11 @@ pub async fn places(config: &SyncConfig, client: &Client, since: i64) -> Result<
     }
     let places = Mutex::new(HashSet::new());
     read_all(client, &windows, "the dead-letter topic", &|_, mut message| {
-        let is_ours = message.properties.get(SYNC_PROPERTY) == Some(&config.name);
+        let is_ours = message.properties.get(SYNC_PROPERTY).is_some_and(|sync| *sync == config.name);
         if let Some(place) = message.properties.remove(PLACE_PROPERTY).filter(|_| is_ours) {
             let mut places = places.lock().unwrap_or_else(PoisonError::into_inner);
             if places.len() <= MOST {
-                places.insert(place);
+                places.insert(place.to_string());
             }
         }
     })

@@ -140,7 +140,7 @@ impl<'a> Subject<'a> {
     /// Topics all of whose queues are among the windows: only of those can it be told that the source does not have a message.
     async fn whole_topics(&self, windows: &[Window]) -> Result<BTreeSet<String>, ReportedError> {
         let mut here: BTreeMap<&str, usize> = BTreeMap::new();
-        windows.iter().for_each(|window| *here.entry(window.queue.topic.as_str()).or_default() += 1);
+        windows.iter().for_each(|window| *here.entry(&*window.queue.topic).or_default() += 1);
         let mut whole = BTreeSet::new();
         for (topic, count) in here {
             let queues = self.from.admin().queues(topic).await;
@@ -168,8 +168,8 @@ impl<'a> Subject<'a> {
                 Some(expected) => {
                     let place = Place { window, offset: message.queue_offset };
                     reading.ledger.expect(Print::of_expected(&expected), place);
-                    if !reading.topics.contains(&expected.topic) {
-                        reading.topics.insert(expected.topic);
+                    if !reading.topics.contains(&*expected.topic) {
+                        reading.topics.insert(expected.topic.to_string());
                     }
                 }
                 None => reading.counts.left_out += 1,
@@ -285,7 +285,7 @@ impl<'a> Subject<'a> {
             let peek = peek.map_err(|error| rocketmq_report("the source: failed to read a message again", &error))?;
             let message = peek.messages.into_iter().find(|message| message.queue_offset == *offset);
             findings.extend(message.map(|message| {
-                let topic = self.expected(&message).map_or_else(String::new, |expected| expected.topic);
+                let topic = self.expected(&message).map_or_else(String::new, |expected| expected.topic.to_string());
                 finding(*difference, &message, &topic)
             }));
         }
@@ -295,7 +295,7 @@ impl<'a> Subject<'a> {
 
 fn finding(kind: Difference, message: &ReceivedMessage, topic: &str) -> Finding {
     let ReceivedMessage { topic: at, broker_name, queue_id, queue_offset, .. } = message;
-    let id = message.message_id.clone();
+    let id = message.message_id.to_string();
     Finding {
         kind,
         key: if message.keys.is_empty() { id.clone() } else { message.keys.join(" ") },

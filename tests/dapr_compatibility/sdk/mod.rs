@@ -190,7 +190,7 @@ async fn bodies(broker: &Broker, topic: &str) -> Vec<Observed> {
         let body = body.unwrap_or_else(|_| message.body.escape_ascii().to_string());
         Observed::from([
             ("stored".to_owned(), if body.len() > 100 { format!("{} bytes", body.len()) } else { body }),
-            ("tag".to_owned(), message.tag.unwrap_or_default()),
+            ("tag".to_owned(), message.tag.unwrap_or_default().into()),
             ("keys".to_owned(), message.keys.join(", ")),
         ])
     });

@@ -136,7 +136,7 @@ impl GrpcApp {
         insert("rocketmq-consumerGroup", self.group.clone());
         insert(
             "rocketmq-sub-expression",
-            self.expressions.get(&message.topic).cloned().unwrap_or_else(|| "*".to_owned()),
+            self.expressions.get(&*message.topic).cloned().unwrap_or_else(|| "*".to_owned()),
         );
         insert("rocketmq-sub-type", String::new());
         metadata

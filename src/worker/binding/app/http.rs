@@ -163,7 +163,7 @@ impl HttpApp {
         let has_place = message.queue_id >= 0;
         insert("rocketmq-broker-name", has_place.then(|| header(&message.broker_name)).flatten());
         insert("rocketmq-consumergroup", Some(self.group.clone()));
-        let expression = self.expressions.get(&message.topic).cloned();
+        let expression = self.expressions.get(&*message.topic).cloned();
         insert("rocketmq-sub-expression", expression.or(Some(HeaderValue::from_static("*"))));
         insert("rocketmq-sub-type", Some(HeaderValue::from_static("")));
         let trace = TraceContext::from_properties(&message.properties).or_derived(&message.message_id);

@@ -189,7 +189,7 @@ impl Input {
 
     fn note(&self, failure: &Failure, message: &ReceivedMessage) {
         let report = self.app.report(failure, &self.app.target(&message.topic));
-        let (topic, message_id) = (message.topic.as_str(), message.message_id.as_str());
+        let (topic, message_id) = (&*message.topic, &*message.message_id);
         tracing::debug!(topic, message_id, reason = report.reason, error = report.message, "delivery failed");
         self.metrics.input.fail(&report.reason);
         let failures = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);

@@ -54,8 +54,8 @@ impl Input {
         match moved {
             Ok(()) => {
                 tracing::warn!(
-                    topic,
-                    message_id,
+                    %topic,
+                    %message_id,
                     attempt,
                     group = self.binding.group,
                     "message moved to the dead-letter topic"
@@ -82,9 +82,9 @@ impl Input {
         let origin = [
             (ORIGIN_TOPIC, message.topic.clone()),
             (ORIGIN_MESSAGE_ID, message.message_id.clone()),
-            (ORIGIN_ATTEMPTS, attempt.to_string()),
+            (ORIGIN_ATTEMPTS, attempt.to_string().into()),
         ];
-        copy.properties.extend(origin.map(|(name, value)| (name.to_owned(), value)));
+        copy.properties.extend(origin);
         self.output.forward(copy).await?;
         delivery.ack();
         Ok(())

@@ -270,7 +270,7 @@ impl Load<'_> {
 
     /// Where the queues begin and end: one question for all queues of a broker, or, where that takes more rights, one each.
     async fn stats(&self, topic: &str, queues: &[crate::rocketmq::Queue]) -> Result<Vec<QueueStats>> {
-        let brokers: BTreeSet<&str> = queues.iter().map(|queue| queue.broker_name.as_str()).collect();
+        let brokers: BTreeSet<&str> = queues.iter().map(|queue| &*queue.broker_name).collect();
         for _ in &brokers {
             self.brokers.turn().await;
         }

@@ -1,6 +1,8 @@
 //! The request that carries records: a JSON list, with headers by which a receiver can check and deduplicate it.
 
-use std::collections::{BTreeMap, HashMap};
+use crate::rocketmq::Properties;
+use bytestring::ByteString;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -49,10 +51,10 @@ struct Envelope<'a> {
     operation: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    keys: &'a [String],
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    properties: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "<[ByteString]>::is_empty")]
+    keys: &'a [ByteString],
+    #[serde(skip_serializing_if = "Properties::is_empty")]
+    properties: &'a Properties,
     #[serde(skip_serializing_if = "Option::is_none")]
     sharding_key: Option<&'a str>,
     message_id: &'a str,
@@ -252,7 +254,7 @@ mod tests {
         HttpTargetConfig {
             url: "http://localhost".into(),
             timeout_millis: 1_000,
-            headers: BTreeMap::from([("X-Team".to_owned(), "shop".to_owned())]),
+            headers: std::collections::BTreeMap::from([("X-Team".to_owned(), "shop".to_owned())]),
             token_file: None,
             signing_key_file: None,
             tls: None,

@@ -15,6 +15,7 @@ mod open;
 mod row;
 mod store;
 
+use bytestring::ByteString;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,10 +52,10 @@ pub struct ObjectSink {
     /// The epoch in which each partition is read now.
     epochs: HashMap<Arc<str>, u64>,
     /// How far objects go that were there before, by partition and topic.
-    passed: HashMap<(Arc<str>, String), Passed>,
+    passed: HashMap<(Arc<str>, ByteString), Passed>,
     /// The first records of objects that were there before, and have not been passed to their ends: what is acknowledged must not stand
     /// in the middle of one. By partition and topic.
-    passing: HashMap<Arc<str>, BTreeMap<String, Position>>,
+    passing: HashMap<Arc<str>, BTreeMap<ByteString, Position>>,
     /// The first records of what was given up of partitions that have gone to another worker: what still comes of them is left out.
     given_up: HashMap<Arc<str>, Position>,
     /// Records at the front of the batch that were taken before it failed, and are not taken again when it is tried again.

@@ -1,5 +1,6 @@
 //! An object that is being made, and the objects of one queue, which begin and end together.
 
+use bytestring::ByteString;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -184,7 +185,7 @@ pub struct Group {
     /// Whether no more records are added.
     pub is_closing: bool,
     /// By topic.
-    pub objects: BTreeMap<String, OpenObject>,
+    pub objects: BTreeMap<ByteString, OpenObject>,
 }
 
 impl Group {

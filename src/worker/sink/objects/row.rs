@@ -1,6 +1,7 @@
 //! A record as objects hold it: the same fields in each format.
 
-use std::collections::BTreeMap;
+use crate::rocketmq::Properties;
+use bytestring::ByteString;
 
 use bytes::Bytes;
 
@@ -25,11 +26,11 @@ pub struct Row<'a> {
     /// Tag.
     pub tag: Option<&'a str>,
     /// Keys.
-    pub keys: &'a [String],
+    pub keys: &'a [ByteString],
     /// Sharding key.
     pub sharding_key: Option<&'a str>,
     /// User properties.
-    pub properties: &'a BTreeMap<String, String>,
+    pub properties: &'a Properties,
     /// When the sender made it, milliseconds since the Unix epoch.
     pub born_millis: i64,
     /// When the broker stored it, milliseconds since the Unix epoch.

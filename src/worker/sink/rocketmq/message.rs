@@ -1,7 +1,10 @@
 //! Makes a message of a record.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytestring::ByteString;
 use serde_json::Value;
 
 use super::super::super::format::{self, OPERATION_PROPERTY};
@@ -24,6 +27,23 @@ pub struct Composer {
     format: Format,
     /// Name of the source's cluster, when the source is RocketMQ.
     source_cluster: Option<String>,
+    /// Names for the records of each partition, as its last record had them.
+    names: Mutex<HashMap<Arc<str>, Names>>,
+}
+
+/// What the messages of a topic or table have in common.
+#[derive(Clone)]
+struct Names {
+    /// The topic or table.
+    entity: ByteString,
+    /// Topic that it goes to.
+    topic: ByteString,
+    /// The target, as the loop guard names it.
+    here: Arc<str>,
+    /// The source, as the loop guard names it; none of a database.
+    origin: Option<ByteString>,
+    /// Whether a topic would be copied to itself.
+    is_its_own: bool,
 }
 
 impl Composer {
@@ -37,7 +57,8 @@ impl Composer {
             SourceConfig::Postgres(_) | SourceConfig::MySql(_) => None,
         };
         let topics = target.topic_map.as_deref().map(TopicMap::compile).transpose()?;
-        Ok(Self { target: target.clone(), topics, format: config.format, source_cluster })
+        let names = Mutex::default();
+        Ok(Self { target: target.clone(), topics, format: config.format, source_cluster, names })
     }
 
     /// The message of a record; none when it has been at the target before, in two-way replication.
@@ -45,30 +66,48 @@ impl Composer {
     /// # Errors
     /// The body or a field cannot be used.
     pub fn compose(&self, record: &Record) -> Result<Option<Message>, Invalid> {
-        let topic = self.topic_of(record);
-        let origin = record.message.properties.get(ORIGIN_PROPERTY);
-        let here = format!("{}/{topic}", self.target.cluster_id);
-        let from = record.position.partition.split('@').next().unwrap_or_default();
-        let is_its_own = topic == from && self.source_cluster.as_ref() == Some(&self.target.cluster_id);
-        if is_its_own || origin.is_some_and(|places| places.split(',').any(|place| place == here)) {
+        let names = self.names(record);
+        let before = record.message.properties.get(ORIGIN_PROPERTY);
+        if names.is_its_own || before.is_some_and(|places| places.split(',').any(|place| *place == *names.here)) {
             return Ok(None);
         }
-        let mut message = Message::new(topic, format::encode(self.format, record)?);
+        let body = format::encode(self.format, record)?;
+        let mut message = Message { topic: names.topic, body, ..Message::default() };
         if record.operation.is_row() {
             self.describe(record, &mut message)?;
         }
         message.properties.clone_from(&record.message.properties);
-        if let Some(cluster) = &self.source_cluster {
-            let places = origin.map_or_else(String::new, |places| format!("{places},"));
-            message.properties.insert(ORIGIN_PROPERTY.to_owned(), format!("{places}{cluster}/{from}"));
-            let born = record.message.born_millis.to_string();
-            message.properties.entry(BORN_PROPERTY.to_owned()).or_insert(born);
+        if let Some(origin) = names.origin {
+            let origin = before.map_or(origin.clone(), |places| format!("{places},{origin}").into());
+            message.properties.insert(ByteString::from_static(ORIGIN_PROPERTY), origin);
+            let born = || record.message.born_millis.to_string().into();
+            message.properties.insert_missing(ByteString::from_static(BORN_PROPERTY), born);
         }
         if self.format == Format::Tapdata || self.source_cluster.is_none() {
-            let operation = format::operation_name(record.operation).to_owned();
-            message.properties.insert(OPERATION_PROPERTY.to_owned(), operation);
+            let operation = ByteString::from_static(format::operation_name(record.operation));
+            message.properties.insert(ByteString::from_static(OPERATION_PROPERTY), operation);
         }
         Ok(Some(message))
+    }
+
+    /// The names for a record, which is mostly of the same topic as the one before it.
+    fn names(&self, record: &Record) -> Names {
+        let mut known = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let partition = &record.position.partition;
+        if let Some(names) = known.get(partition).filter(|names| names.entity == record.entity) {
+            return names.clone();
+        }
+        let topic = self.topic_of(record);
+        let from = partition.split('@').next().unwrap_or_default();
+        let names = Names {
+            entity: record.entity.clone(),
+            here: format!("{}/{topic}", self.target.cluster_id).into(),
+            origin: self.source_cluster.as_ref().map(|cluster| format!("{cluster}/{from}").into()),
+            is_its_own: topic == from && self.source_cluster.as_ref() == Some(&self.target.cluster_id),
+            topic: topic.into(),
+        };
+        known.insert(Arc::clone(partition), names.clone());
+        names
     }
 
     /// The topic that a record goes to. A table's name has a dot, which topics cannot have.
@@ -86,19 +125,19 @@ impl Composer {
         // The broker's own id, by which a message without an id is known, holds an address of the source.
         message.id = (!parts.id.is_empty() && parts.has_own_id).then(|| parts.id.clone());
         message.tag = match &self.target.tag_field {
-            Some(field) => Some(text_of(record, "target.tags", field)?),
+            Some(field) => Some(text_of(record, "target.tags", field)?.into()),
             None => parts.tag.clone(),
         };
         message.keys = match &self.target.key_fields {
             Some(fields) => {
-                fields.iter().map(|field| text_of(record, "target.keys", field)).collect::<Result<_, _>>()?
+                fields.iter().map(|field| Ok(text_of(record, "target.keys", field)?.into())).collect::<Result<_, Invalid>>()?
             }
-            None if parts.keys.is_empty() => row_key(record).into_iter().collect(),
+            None if parts.keys.is_empty() => row_key(record).map(ByteString::from).into_iter().collect(),
             None => parts.keys.clone(),
         };
         message.sharding_key = match &self.target.sharding_key_field {
-            Some(field) => Some(text_of(record, "target.shardingKey", field)?),
-            None => parts.sharding_key.clone().or_else(|| row_key(record)),
+            Some(field) => Some(text_of(record, "target.shardingKey", field)?.into()),
+            None => parts.sharding_key.clone().or_else(|| row_key(record).map(ByteString::from)),
         };
         message.delay = match &self.target.delay {
             None => None,

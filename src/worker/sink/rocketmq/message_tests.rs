@@ -27,7 +27,7 @@ fn composer(change: impl FnOnce(&mut RocketMqTargetConfig)) -> Composer {
     let mut target = target();
     change(&mut target);
     let topics = target.topic_map.as_ref().map(|map| TopicMap::compile(map).unwrap());
-    Composer { target, topics, format: Format::Json, source_cluster: Some("east".into()) }
+    Composer { target, topics, format: Format::Json, source_cluster: Some("east".into()), names: Mutex::default() }
 }
 
 fn record(body: Value) -> Record {
@@ -67,13 +67,13 @@ fn a_message_goes_nowhere_twice() {
     let mut record = record(json!({"n": 1}));
     let first = composer.compose(&record).unwrap().unwrap();
     assert_eq!(first.properties[ORIGIN_PROPERTY], "east/orders");
-    assert_eq!((first.id.as_deref(), first.properties[BORN_PROPERTY].as_str()), (Some("ID"), "99"));
-    record.message.properties.insert(ORIGIN_PROPERTY.into(), "north/orders".into());
+    assert_eq!((first.id.as_deref(), &*first.properties[BORN_PROPERTY]), (Some("ID"), "99"));
+    record.message.properties.insert(ORIGIN_PROPERTY, "north/orders");
     let second = composer.compose(&record).unwrap().unwrap();
     assert_eq!(second.properties[ORIGIN_PROPERTY], "north/orders,east/orders");
-    record.message.properties.insert(ORIGIN_PROPERTY.into(), "north/x,west/orders".into());
+    record.message.properties.insert(ORIGIN_PROPERTY, "north/x,west/orders");
     assert_eq!(composer.compose(&record).unwrap(), None);
-    record.message.properties.insert(ORIGIN_PROPERTY.into(), "west/other".into());
+    record.message.properties.insert(ORIGIN_PROPERTY, "west/other");
     assert!(composer.compose(&record).unwrap().is_some(), "another topic of the same cluster is another place");
 }
 
@@ -85,7 +85,7 @@ fn a_topic_gets_the_name_that_the_mapping_makes() {
     assert_eq!(composer.compose(&record).unwrap().unwrap().topic, "dr_orders");
     record.entity = "public.orders".into();
     assert_eq!(composer.compose(&record).unwrap().unwrap().topic, "dr_public_orders");
-    record.message.properties.insert(ORIGIN_PROPERTY.into(), "west/dr_public_orders".into());
+    record.message.properties.insert(ORIGIN_PROPERTY, "west/dr_public_orders");
     assert_eq!(composer.compose(&record).unwrap(), None, "the loop guard knows the name at the target");
 }
 
@@ -126,7 +126,7 @@ fn fields_become_tag_keys_and_delay() {
     let body = json!({"id": 5, "region": "eu", "customer": {"name": "x"}, "at": "1970-01-01T00:00:01Z"});
     let message = composer.compose(&record(body)).unwrap().unwrap();
     assert_eq!((message.tag.as_deref(), message.sharding_key.as_deref()), (Some("eu"), Some("5")));
-    assert_eq!((message.keys, message.delay), (vec!["5".to_owned(), "x".to_owned()], Some(Delay::At(1000))));
+    assert_eq!((message.keys, message.delay), (vec!["5".into(), "x".into()], Some(Delay::At(1000))));
     let missing = composer.compose(&record(json!({"id": 5}))).unwrap_err();
     assert_eq!(missing.message, "target.tags: the record has no text or number in its field \"region\"");
 }
@@ -142,7 +142,7 @@ fn a_row_has_its_key_as_key_and_sharding_key() {
     row.operation = Operation::Update;
     let message = composer.compose(&row).unwrap().unwrap();
     assert_eq!(message.topic, "public_orders");
-    assert_eq!((message.keys, message.sharding_key.as_deref()), (vec!["5_a_b".to_owned()], Some("5_a_b")));
+    assert_eq!((message.keys, message.sharding_key.as_deref()), (vec!["5_a_b".into()], Some("5_a_b")));
     assert_eq!(message.properties[OPERATION_PROPERTY], "update");
     assert_eq!(message.id, None);
 }

@@ -6,6 +6,7 @@
 
 mod message;
 
+use bytestring::ByteString;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,7 @@ impl RocketMqSink {
     }
 
     /// Queues of every topic of the batch; missing topics are created when that is asked for.
-    async fn queues(&mut self, topics: BTreeMap<String, u32>) -> Result<HashMap<String, Arc<[Queue]>>, WriteError> {
+    async fn queues(&mut self, topics: BTreeMap<ByteString, u32>) -> Result<HashMap<ByteString, Arc<[Queue]>>, WriteError> {
         let mut queues = HashMap::new();
         for (topic, count) in topics {
             let ready = self.ensure(&topic, count).await;
@@ -68,7 +69,8 @@ impl RocketMqSink {
                 Ok(()) => self.producer.queues(&topic).await,
                 Err(error) => Err(error),
             };
-            queues.insert(topic.clone(), found.map_err(|error| unavailable(&topic, &error))?);
+            let found = found.map_err(|error| unavailable(&topic, &error))?;
+            queues.insert(topic, found);
         }
         Ok(queues)
     }
@@ -127,7 +129,7 @@ impl RocketMqSink {
 impl Sink for RocketMqSink {
     async fn write(&mut self, batch: &[Record]) -> Result<Written, WriteError> {
         let mut written = Written::default();
-        let (mut composed, mut topics) = (Vec::with_capacity(batch.len()), BTreeMap::<String, u32>::new());
+        let (mut composed, mut topics) = (Vec::with_capacity(batch.len()), BTreeMap::<ByteString, u32>::new());
         for (index, record) in batch.iter().enumerate() {
             if self.done.get(&record.position.partition).is_some_and(|done| record.position <= *done) {
                 written.written += 1;

@@ -246,12 +246,12 @@ fn raw_cell(
         "broker" => Value::from(broker),
         "queue" => Value::from(queue.and_then(|queue| queue.parse::<i64>().ok())),
         "queue_offset" => Value::from(record.position.offset),
-        "message_id" => Value::from(message.id.as_str()),
+        "message_id" => Value::from(&*message.id),
         "tag" => Value::from(message.tag.as_deref()),
         "message_keys" if message.keys.is_empty() => Value::Null,
         "message_keys" => Value::from(message.keys.join(" ")),
         "properties" => {
-            message.properties.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect()
+            message.properties.iter().map(|(name, value)| (name.to_string(), Value::from(&**value))).collect()
         }
         _ => Value::from(message.born_millis),
     };

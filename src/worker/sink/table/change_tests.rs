@@ -27,7 +27,7 @@ fn record(operation: Operation, before: Option<Value>, fields: Value) -> Record 
     let object = |value: Value| value.as_object().unwrap().clone();
     Record {
         position: Position { partition: "orders@broker-a@3".into(), offset: 7, index: 0, epoch: 0 },
-        entity: "orders".to_owned(),
+        entity: "orders".into(),
         operation,
         payload: Payload::Fields { fields: object(fields), size: 9 },
         before: before.map(object),

@@ -38,7 +38,7 @@ impl Definitions {
         records: &mut Vec<Record>,
     ) -> Result<()> {
         let (table, definition) = (&shape.entity, json!(now).to_string());
-        let known = self.0.get(table);
+        let known = self.0.get(&**table);
         if known == Some(&definition) {
             return Ok(());
         }
@@ -47,7 +47,7 @@ impl Definitions {
             let difference = difference(&before, now);
             match policy {
                 Ddl::Stop => return Err(changed(table, &difference, field)),
-                Ddl::Ignore => tracing::info!(table, difference, "the definition of a table has changed"),
+                Ddl::Ignore => tracing::info!(%table, difference, "the definition of a table has changed"),
                 Ddl::Forward => {
                     let mut cells = Cells::default();
                     cells.fields.insert("table".to_owned(), json!(table));
@@ -57,8 +57,8 @@ impl Definitions {
                 }
             }
         }
-        transaction.definitions.push((table.clone(), definition.clone()));
-        self.0.insert(table.clone(), definition);
+        transaction.definitions.push((table.to_string(), definition.clone()));
+        self.0.insert(table.to_string(), definition);
         Ok(())
     }
 }

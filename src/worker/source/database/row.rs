@@ -1,6 +1,7 @@
 //! Rows as records.
 
-use std::collections::BTreeMap;
+use crate::rocketmq::Properties;
+use bytestring::ByteString;
 use std::sync::Arc;
 
 use super::super::super::record::{Fields, MessageParts, Operation, Payload, Position, Record};
@@ -14,7 +15,7 @@ pub struct Shape {
     /// Name of the replication slot, or of what stands for one.
     pub partition: Arc<str>,
     /// `schema.table`.
-    pub entity: String,
+    pub entity: ByteString,
     /// Names of the fields that identify a row.
     pub key_fields: Arc<[String]>,
 }
@@ -49,9 +50,9 @@ impl Shape {
         before: Option<Fields>,
         at_millis: i64,
     ) -> Record {
-        let mut properties = BTreeMap::new();
+        let mut properties = Properties::new();
         if !cells.unchanged.is_empty() {
-            properties.insert(UNCHANGED_PROPERTY.to_owned(), cells.unchanged.join(","));
+            properties.insert(UNCHANGED_PROPERTY, cells.unchanged.join(","));
         }
         Record {
             position: Position { partition: Arc::clone(&self.partition), offset, index, epoch: 0 },

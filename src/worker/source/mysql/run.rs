@@ -103,7 +103,7 @@ impl Run {
     pub fn shape(&self, table: &Table) -> Shape {
         Shape {
             partition: self.config.slot.as_str().into(),
-            entity: table.name.clone(),
+            entity: table.name.clone().into(),
             key_fields: table.key.clone().into(),
         }
     }

@@ -97,7 +97,7 @@ impl RocketMqSource {
         known
             .map(|status| {
                 let (topic, broker_name, queue_id) = (status.topic, status.broker_name, status.queue_id);
-                (Queue { topic, broker_name, queue_id }, status.acknowledged)
+                (Queue { topic: topic.into(), broker_name: broker_name.into(), queue_id }, status.acknowledged)
             })
             .collect()
     }
@@ -237,7 +237,7 @@ fn consumer_config(
 fn offsets(offsets: &[StartOffset]) -> Arc<BTreeMap<Queue, i64>> {
     let entry = |start: &StartOffset| {
         let StartOffset { topic, broker, queue, offset } = start.clone();
-        (Queue { topic, broker_name: broker, queue_id: queue }, offset)
+        (Queue { topic: topic.into(), broker_name: broker.into(), queue_id: queue }, offset)
     };
     Arc::new(offsets.iter().map(entry).collect())
 }

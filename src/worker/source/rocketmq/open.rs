@@ -37,14 +37,14 @@ impl Open {
     pub fn partition(&mut self, message: &ReceivedMessage, group: &str) -> Arc<str> {
         let is_retry = message.system_properties.contains_key(property::RETRY_TOPIC);
         let topic =
-            if is_retry { Cow::Owned(format!("%RETRY%{group}")) } else { Cow::Borrowed(message.topic.as_str()) };
+            if is_retry { Cow::Owned(format!("%RETRY%{group}")) } else { Cow::Borrowed(&*message.topic) };
         let ReceivedMessage { broker_name: broker, queue_id: queue, .. } = message;
-        let known = self.names.get(topic.as_ref()).and_then(|brokers| brokers.get(broker)?.get(queue));
+        let known = self.names.get(topic.as_ref()).and_then(|brokers| brokers.get(&**broker)?.get(queue));
         if let Some(name) = known {
             return Arc::clone(name);
         }
         let name: Arc<str> = format!("{topic}@{broker}@{queue}").into();
-        let queues = self.names.entry(topic.into_owned()).or_default().entry(broker.clone()).or_default();
+        let queues = self.names.entry(topic.into_owned()).or_default().entry(broker.to_string()).or_default();
         queues.insert(*queue, Arc::clone(&name));
         name
     }

@@ -180,7 +180,7 @@ impl Worker {
         self.revoke();
         self.leaving = None;
         shared.epochs += 1;
-        let queue = Queue { topic: "orders".to_owned(), broker_name: "broker-a".to_owned(), queue_id: 0 };
+        let queue = Queue { topic: "orders".into(), broker_name: "broker-a".into(), queue_id: 0 };
         self.next = shared.committed;
         self.queue = Some(AssignedQueue::begin(&shared.client, queue, shared.committed, shared.epochs));
     }
@@ -261,10 +261,9 @@ impl Worker {
 
 fn message(offset: i64) -> ReceivedMessage {
     ReceivedMessage {
-        topic: "orders".to_owned(),
-        message_id: format!("{offset:032}"),
-        offset_message_id: String::new(),
-        broker_name: "broker-a".to_owned(),
+        topic: "orders".into(),
+        message_id: format!("{offset:032}").into(),
+        broker_name: "broker-a".into(),
         queue_id: 0,
         queue_offset: offset,
         commit_log_offset: offset * 100,
@@ -275,7 +274,8 @@ fn message(offset: i64) -> ReceivedMessage {
         properties: Default::default(),
         system_properties: Default::default(),
         born_timestamp: 1_795_752_662_123,
-        born_host: String::new(),
+        born_host: None,
+        store_host: None,
         store_timestamp: 1_795_752_662_123 + offset,
         reconsume_times: 0,
         sys_flag: 0,

@@ -12,6 +12,8 @@ use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytestring::ByteString;
+
 use super::super::database::{Failure, FailureKind};
 use super::super::error::{reported, rocketmq_report};
 use super::super::sink::mysql::MySqlConnection;
@@ -192,7 +194,7 @@ impl<'a> Run<'a> {
     async fn look_around(&mut self, since: i64) -> Result<(), ReportedError> {
         let admin = self.subject.from.admin();
         let failed = |error| rocketmq_report("the source: failed to look for queues", &error);
-        let mut topics: Vec<String> = self.windows.iter().map(|window| window.queue.topic.clone()).collect();
+        let mut topics: Vec<ByteString> = self.windows.iter().map(|window| window.queue.topic.clone()).collect();
         topics.sort_unstable();
         topics.dedup();
         for topic in topics {
@@ -259,7 +261,7 @@ impl<'a> Run<'a> {
         Ok(Finding {
             kind: wrong.kind,
             key: key.join(", "),
-            id: message.map(|message| message.message_id).unwrap_or_default(),
+            id: message.map(|message| message.message_id.to_string()).unwrap_or_default(),
             place: format!("topic {topic}, broker {broker_name}, queue {queue_id}, offset {offset}"),
             topic: name.clone(),
             columns: wrong.columns.iter().map(column).collect(),

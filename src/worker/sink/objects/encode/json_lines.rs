@@ -1,7 +1,8 @@
 //! JSON lines. What is compressed is compressed in pieces that follow each other (members of gzip, frames of Zstandard), as both
 //! formats allow: so a compressor and its memory are needed for a moment, not for each open object.
 
-use std::collections::BTreeMap;
+use crate::rocketmq::Properties;
+use bytestring::ByteString;
 use std::io::{self, Write};
 
 use base64::Engine as _;
@@ -37,12 +38,12 @@ struct Line<'a> {
     operation: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    keys: &'a [String],
+    #[serde(skip_serializing_if = "<[ByteString]>::is_empty")]
+    keys: &'a [ByteString],
     #[serde(skip_serializing_if = "Option::is_none")]
     sharding_key: Option<&'a str>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    properties: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Properties::is_empty")]
+    properties: &'a Properties,
     born_time: i64,
     store_time: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -239,7 +240,7 @@ mod tests {
 
     use super::*;
 
-    fn row<'a>(offset: i64, body: &'static [u8], properties: &'a BTreeMap<String, String>) -> Row<'a> {
+    fn row<'a>(offset: i64, body: &'static [u8], properties: &'a Properties) -> Row<'a> {
         Row {
             topic: "orders",
             broker: "broker-a",
@@ -259,7 +260,7 @@ mod tests {
 
     fn lines(format: Format, body: &'static [u8]) -> String {
         let mut lines = JsonLines::new(format, Compression::None);
-        lines.add(&row(17, body, &BTreeMap::new())).unwrap();
+        lines.add(&row(17, body, &Properties::new())).unwrap();
         String::from_utf8(lines.lines).unwrap()
     }
 
@@ -282,7 +283,7 @@ mod tests {
     fn the_last_offset_is_found_in_each_compression() {
         for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
             let (mut lines, mut encoded, properties) =
-                (JsonLines::new(Format::Json, compression), Vec::new(), BTreeMap::new());
+                (JsonLines::new(Format::Json, compression), Vec::new(), Properties::new());
             for offset in 0..100 {
                 lines.add(&row(offset, br#"{"id":1}"#, &properties)).unwrap();
                 if offset % 40 == 39 {
@@ -301,7 +302,7 @@ mod tests {
     #[test]
     fn compressed_pieces_are_one_file() {
         let (mut lines, mut encoded, properties) =
-            (JsonLines::new(Format::Json, Compression::Gzip), Vec::new(), BTreeMap::new());
+            (JsonLines::new(Format::Json, Compression::Gzip), Vec::new(), Properties::new());
         for offset in 0..3 {
             lines.add(&row(offset, br#"{"id":1}"#, &properties)).unwrap();
             lines.flush(&mut encoded).unwrap();

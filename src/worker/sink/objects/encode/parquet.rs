@@ -1,5 +1,6 @@
 //! Parquet, written column by column without Arrow: one schema for all topics, with the body as it is.
 
+use bytestring::ByteString;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -74,7 +75,7 @@ impl Optional {
 }
 
 impl Nested {
-    fn push<'a>(&mut self, values: impl Iterator<Item = &'a String>) {
+    fn push<'a>(&mut self, values: impl Iterator<Item = &'a ByteString>) {
         let before = self.values.len();
         for value in values {
             self.repetitions.push(i16::from(self.values.len() > before));
@@ -171,7 +172,7 @@ impl ParquetRows {
         let texts = row.topic.len() + row.broker.len() + row.message_id.len() + row.operation.len() + row.body.len();
         let entries = row.keys.iter().chain(row.properties.keys()).chain(row.properties.values());
         let pieces = 5 + row.keys.len() + 2 * row.properties.len();
-        self.bytes += texts + entries.map(String::len).sum::<usize>() + pieces * PIECE_OVERHEAD + ROW_OVERHEAD;
+        self.bytes += texts + entries.map(|text| text.len()).sum::<usize>() + pieces * PIECE_OVERHEAD + ROW_OVERHEAD;
     }
 
     /// Makes a row group of the rows and moves it to `encoded`.
@@ -277,7 +278,6 @@ pub fn last_offset(end: &[u8]) -> Result<Option<u64>, usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
@@ -291,9 +291,9 @@ mod tests {
                 rows.flush(&mut encoded).unwrap();
                 continue;
             };
-            let properties: BTreeMap<String, String> =
+            let properties: crate::rocketmq::Properties =
                 (0..offset % 3).map(|number| (format!("p{number}"), format!("v{offset}"))).collect();
-            let keys: Vec<String> = (0..offset % 4).map(|number| format!("k{number}")).collect();
+            let keys: Vec<ByteString> = (0..offset % 4).map(|number| format!("k{number}").into()).collect();
             rows.add(&Row {
                 topic: "orders",
                 broker: "broker-a",
