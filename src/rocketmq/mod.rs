@@ -21,6 +21,7 @@ mod pool;
 pub mod producer;
 pub mod property;
 pub mod route;
+mod route_cache;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub mod wire;
