@@ -240,15 +240,15 @@ impl Delivery {
         }
         let (member, revoked) = (content.member.clone(), content.assigned.revoked.clone());
         let deliveries = member.deliveries.clone();
-        let again = Delivery { content: Some(content), handed_out: false };
-        member.clone().spawn(async move {
+        // No delivery before it is sent: where the runtime ends, a task is dropped before it has begun, and a delivery in it would
+        // ask for the next one, without end.
+        member.spawn(async move {
             let wait = async {
                 tokio::time::sleep(pause).await;
                 deliveries.reserve().await
             };
-            match revoked.run_until_cancelled(wait).await {
-                Some(Ok(permit)) => permit.send(again),
-                _ => drop(again),
+            if let Some(Ok(permit)) = revoked.run_until_cancelled(wait).await {
+                permit.send(Delivery { content: Some(content), handed_out: false });
             }
         });
     }
@@ -291,6 +291,13 @@ impl Drop for Delivery {
 
 #[cfg(test)]
 mod tests {
+    use tokio::runtime::Runtime;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::super::client::Client;
+    use super::super::super::config::ClientConfig;
+    use super::super::super::route::Queue;
+    use super::super::{ConsumerConfig, Subscription};
     use super::*;
 
     #[test]
@@ -305,6 +312,73 @@ mod tests {
     fn local_waits_follow_the_brokers_levels() {
         assert_eq!(Redelivery::BrokerDefault.wait(0), Duration::from_secs(10));
         assert_eq!(Redelivery::BrokerDefault.wait(100), Duration::from_secs(7200));
+    }
+
+    /// A delivery of a queue that stays assigned, and the channel in which it comes again.
+    async fn delivery() -> (Delivery, tokio::sync::mpsc::Receiver<Delivery>) {
+        let client = Client::new(ClientConfig::new(vec!["127.0.0.1:1".to_owned()])).unwrap();
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        let member = Member::new(&client, ConsumerConfig::new("group", vec![Subscription::all("orders")]), sender);
+        let queue = Queue { topic: "orders".to_owned(), broker_name: "broker-a".to_owned(), queue_id: 0 };
+        let assigned = Arc::new(Assigned::new(queue, CancellationToken::new()));
+        assigned.start_at(0, Some(0), 1);
+        assigned.open(0);
+        let permit = |limit: &Arc<tokio::sync::Semaphore>| limit.clone().try_acquire_owned().unwrap();
+        let limits = (permit(&member.messages), permit(&member.bytes));
+        (Delivery::new(message(), member, assigned, None, limits).hand_out().unwrap(), receiver)
+    }
+
+    fn message() -> ReceivedMessage {
+        ReceivedMessage {
+            topic: Default::default(),
+            message_id: Default::default(),
+            offset_message_id: Default::default(),
+            broker_name: Default::default(),
+            queue_id: 0,
+            queue_offset: 0,
+            commit_log_offset: 0,
+            body: Default::default(),
+            tag: None,
+            keys: Default::default(),
+            sharding_key: None,
+            properties: Default::default(),
+            system_properties: Default::default(),
+            born_timestamp: 0,
+            born_host: Default::default(),
+            store_timestamp: 0,
+            reconsume_times: 0,
+            sys_flag: 0,
+            flag: 0,
+        }
+    }
+
+    fn runtime() -> Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_delivery_that_is_dropped_with_its_runtime_does_not_ask_for_itself_without_end() {
+        let runtime = runtime();
+        let receiver = runtime.block_on(async {
+            let (delivery, receiver) = delivery().await;
+            tokio::spawn(async move {
+                std::future::pending::<()>().await;
+                delivery.ack();
+            });
+            tokio::task::yield_now().await;
+            receiver
+        });
+        drop(runtime);
+        drop(receiver);
+    }
+
+    #[test]
+    fn a_delivery_that_is_dropped_outside_of_the_runtime_comes_again() {
+        let runtime = runtime();
+        let (delivery, mut receiver) = runtime.block_on(delivery());
+        drop(delivery);
+        let again = runtime.block_on(async { tokio::time::timeout(LOCAL_PAUSE * 5, receiver.recv()).await });
+        again.unwrap().unwrap().forget();
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,6 +44,8 @@ pub(crate) struct Member {
     leaving: CancellationToken,
     stopped: CancellationToken,
     tasks: TaskTracker,
+    /// The runtime that it was made in: deliveries may be dropped elsewhere.
+    runtime: Handle,
     epochs: AtomicU64,
     open: AtomicUsize,
     settled: Notify,
@@ -90,6 +93,7 @@ impl Member {
             topics: Mutex::new(topics),
             first_commits: Mutex::default(),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             epochs: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             settled: Notify::new(),
@@ -125,9 +129,10 @@ impl Member {
     /// Runs a task until the member has stopped.
     pub fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let stopped = self.stopped.clone();
-        self.tasks.spawn(async move {
+        let work = async move {
             stopped.run_until_cancelled(task).await;
-        });
+        };
+        self.tasks.spawn_on(work, &self.runtime);
     }
 
     /// Tells the brokers, once, that this member has left.
