@@ -61,8 +61,11 @@ impl Assigned {
 
     /// Begins at an offset, as `epoch`; `committed` is what the broker has already.
     pub fn start_at(&self, offset: i64, committed: Option<i64>, epoch: u64) {
-        lock(&self.tracker).reset(offset);
+        let mut tracker = lock(&self.tracker);
+        tracker.reset(offset);
+        // With the tracker locked, see `of_epoch`.
         self.epoch.store(epoch, Ordering::Relaxed);
+        drop(tracker);
         self.committed.store(committed.unwrap_or(-1), Ordering::Relaxed);
         self.started.store(true, Ordering::Release);
     }
@@ -80,17 +83,26 @@ impl Assigned {
         lock(&self.tracker).advance(next);
     }
 
-    pub fn settle(&self, offset: i64) {
-        lock(&self.tracker).settle(offset);
+    /// Settles an offset that was opened in `epoch`; like the next ones nothing if that is over, since the same offset may be open
+    /// again by now.
+    pub fn settle(&self, epoch: u64, offset: i64) {
+        self.of_epoch(epoch, |tracker| tracker.settle(offset));
     }
 
     /// What is open up to an offset will be settled in order, see [`Tracker::set_aside`].
-    pub fn set_aside(&self, offset: i64) {
-        lock(&self.tracker).set_aside(offset);
+    pub fn set_aside(&self, epoch: u64, offset: i64) {
+        self.of_epoch(epoch, |tracker| tracker.set_aside(offset));
     }
 
-    pub fn settle_until(&self, offset: i64) {
-        lock(&self.tracker).settle_until(offset);
+    pub fn settle_until(&self, epoch: u64, offset: i64) {
+        self.of_epoch(epoch, |tracker| tracker.settle_until(offset));
+    }
+
+    fn of_epoch(&self, epoch: u64, change: impl FnOnce(&mut Tracker)) {
+        let mut tracker = lock(&self.tracker);
+        if self.epoch() == epoch {
+            change(&mut tracker);
+        }
     }
 
     /// The offset to commit; none before the start position is known.

@@ -144,12 +144,12 @@ impl Delivery {
     /// messages and acknowledge them, in order, when all are durable. Not in ordered mode, where the message is repeated.
     #[must_use]
     pub fn set_aside(mut self) -> Option<Aside> {
-        let Content { message, assigned, outcome, .. } = self.take()?;
+        let Content { message, assigned, epoch, outcome, .. } = self.take()?;
         if outcome.is_some() {
             return None;
         }
-        assigned.set_aside(message.queue_offset);
-        Some(Aside { assigned })
+        assigned.set_aside(epoch, message.queue_offset);
+        Some(Aside { assigned, epoch })
     }
 
     /// The message is to be delivered again. In clustering mode the broker stores it in the group's retry topic, or in its
@@ -258,6 +258,7 @@ impl Delivery {
 /// repeats it to the next member.
 pub struct Aside {
     assigned: Arc<Assigned>,
+    epoch: u64,
 }
 
 impl Aside {
@@ -269,13 +270,13 @@ impl Aside {
 
     /// Everything of the queue up to this offset, and with it, is done.
     pub fn ack_until(&self, offset: i64) {
-        self.assigned.settle_until(offset);
+        self.assigned.settle_until(self.epoch, offset);
     }
 }
 
 impl Content {
     fn done(self) {
-        self.assigned.settle(self.message.queue_offset);
+        self.assigned.settle(self.epoch, self.message.queue_offset);
         if let Some(outcome) = self.outcome {
             // without a pull task the queue is revoked
             let _ = outcome.send(Outcome::Done);
@@ -349,6 +350,21 @@ mod tests {
             reconsume_times: 0,
             sys_flag: 0,
             flag: 0,
+        }
+    }
+
+    /// The offsets of what was delivered before are delivered again after a step back.
+    #[tokio::test]
+    async fn what_was_delivered_before_a_queue_was_begun_anew_settles_nothing_of_it() {
+        let settlements: [fn(Delivery); 2] = [Delivery::ack, |delivery| delivery.set_aside().unwrap().ack_until(0)];
+        for settle in settlements {
+            let (delivery, _receiver) = delivery().await;
+            let assigned = delivery.content.as_ref().unwrap().assigned.clone();
+            assigned.start_at(0, None, 2);
+            assigned.open(0);
+            assigned.open(1);
+            settle(delivery);
+            assert_eq!((assigned.committable(), assigned.status().in_flight), (Some(0), 2));
         }
     }
 

@@ -231,7 +231,7 @@ impl Puller {
         for stored in messages {
             let message = ReceivedMessage::from_stored(stored, &self.assigned.queue.broker_name, namespace.as_deref());
             if !self.topic.accepts(message.tag.as_deref()) {
-                self.assigned.settle(message.queue_offset);
+                self.assigned.settle(self.assigned.epoch(), message.queue_offset);
             } else if self.member.is_ordered() {
                 self.deliver_in_order(message).await;
             } else {
