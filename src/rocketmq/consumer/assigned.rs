@@ -13,6 +13,15 @@ use super::super::route::Queue;
 use super::QueueStatus;
 use super::tracker::Tracker;
 
+/// Where a queue is to go on that is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GoOn {
+    /// At an offset, as an operator asked.
+    At(i64),
+    /// At what is committed.
+    AtCommitted,
+}
+
 /// State of an assigned queue, shared by its pull task, its deliveries and the committer.
 pub(crate) struct Assigned {
     pub queue: Queue,
@@ -28,7 +37,7 @@ pub(crate) struct Assigned {
     committed: AtomicI64,
     started: AtomicBool,
     epoch: AtomicU64,
-    reset_to: Mutex<Option<i64>>,
+    reset_to: Mutex<Option<GoOn>>,
     /// Ends a pull that waits at the broker, because the queue is to go on elsewhere.
     pub reset_wanted: Notify,
     /// Held while an offset is being committed.
@@ -119,13 +128,22 @@ impl Assigned {
         self.committed.store(offset, Ordering::Relaxed);
     }
 
-    /// Asks the pull task to go on at another offset.
-    pub fn request_reset(&self, offset: i64) {
-        *lock(&self.reset_to) = Some(offset);
+    /// Asks the pull task to go on elsewhere.
+    pub fn request_reset(&self, place: GoOn) {
+        *lock(&self.reset_to) = Some(place);
         self.reset_wanted.notify_one();
     }
 
-    pub fn take_reset(&self) -> Option<i64> {
+    /// Asks the pull task to begin anew at what is committed, unless that has happened since `epoch`, or an operator has asked for an
+    /// offset.
+    pub fn request_another_reading(&self, epoch: u64) {
+        if self.epoch() == epoch {
+            lock(&self.reset_to).get_or_insert(GoOn::AtCommitted);
+            self.reset_wanted.notify_one();
+        }
+    }
+
+    pub fn take_reset(&self) -> Option<GoOn> {
         lock(&self.reset_to).take()
     }
 

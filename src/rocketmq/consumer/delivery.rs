@@ -128,6 +128,14 @@ impl Delivery {
         self.content.as_ref().is_some_and(|content| content.assigned.moved.load(Ordering::Relaxed))
     }
 
+    /// Has its queue read again from what is committed, as another [`epoch`](Self::epoch): another member has gone on with it while this
+    /// one did not know. Nothing, when that has been asked for since it was delivered.
+    pub fn read_again(&self) {
+        if let Some(content) = &self.content {
+            content.assigned.request_another_reading(content.epoch);
+        }
+    }
+
     /// Neither acknowledges the message nor repeats it: for what is left of an earlier [`epoch`](Self::epoch).
     pub fn forget(mut self) {
         drop(self.take());
@@ -266,6 +274,11 @@ impl Aside {
     #[must_use]
     pub fn has_moved(&self) -> bool {
         self.assigned.moved.load(Ordering::Relaxed)
+    }
+
+    /// See [`Delivery::read_again`].
+    pub fn read_again(&self) {
+        self.assigned.request_another_reading(self.epoch);
     }
 
     /// Everything of the queue up to this offset, and with it, is done.
@@ -423,6 +436,17 @@ pub(crate) mod testing {
             let assigned = Arc::new(Assigned::new(queue, CancellationToken::new()));
             assigned.start_at(committed, Some(committed), epoch);
             Self { member, assigned, pulled: committed }
+        }
+
+        /// Whether it was asked to begin anew since it has; asked once.
+        pub(crate) fn is_to_begin_anew(&self) -> bool {
+            self.assigned.take_reset().is_some()
+        }
+
+        /// Begins the queue anew, as `epoch` at what is committed.
+        pub(crate) fn begin_anew(&mut self, committed: i64, epoch: u64) {
+            self.assigned.start_at(committed, Some(committed), epoch);
+            self.pulled = committed;
         }
 
         /// Pulls messages up to an offset.

@@ -16,7 +16,7 @@ use super::super::error::Error;
 use super::super::message_id::now_millis;
 use super::super::producer::java_hash;
 use super::super::route::Queue;
-use super::assigned::Assigned;
+use super::assigned::{Assigned, GoOn};
 use super::{ConsumerConfig, ConsumerStatus, Delivery, Filter, StartFrom, Subscription};
 
 /// Whether a commit has been answered; locked while the first one is under way.
@@ -163,7 +163,7 @@ impl Member {
     /// Makes a queue go on at another offset, as an operator asked.
     pub fn reset_offset(&self, queue: &Queue, offset: i64) {
         if let Some(assigned) = lock(&self.queues).get(queue) {
-            assigned.request_reset(offset);
+            assigned.request_reset(GoOn::At(offset));
         }
     }
 
