@@ -4,6 +4,9 @@
 
 mod reconcile_support;
 
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
@@ -514,6 +517,49 @@ async fn workers_with_another_subscription_start_when_those_before_have_stopped(
     // No pod can start here; with none wanted, the rollout is over.
     world.change::<RocketMQBinding>("orders", json!({"spec": {"replicas": 0}})).await;
     world.until("orders-binding", "be rolled again", is("RollingUpdate")).await;
+    operator.stop().await;
+    world.clean_up().await;
+}
+
+/// Whether an operator has seen the spec as it is.
+fn is_seen(binding: &RocketMQBinding) -> bool {
+    let seen = binding.status.as_ref().and_then(|status| status.observed_generation);
+    seen.is_some() && seen == binding.metadata.generation
+}
+
+/// An operator that was started again looks at all objects, which takes it a while.
+#[tokio::test]
+async fn a_changed_object_does_not_wait_until_all_others_were_looked_at() {
+    const COUNT: usize = 300;
+    let world = World::new("turns").await;
+    // Without their Secret they have no workers, which this is not about.
+    let credentials = json!({"accessKey": {"secretKeyRef": {"name": "missing", "key": "k"}},
+        "secretKey": {"secretKeyRef": {"name": "missing", "key": "k"}}});
+    let create = async |number| world.binding(&format!("binding-{number}"), credentials.clone()).await;
+    futures::stream::iter((0..COUNT).map(create)).buffer_unordered(20).for_each(async |_| {}).await;
+    let operator = world.operator();
+    let seen = async || {
+        let all = world.api::<RocketMQBinding>().list(&ListParams::default()).await.unwrap();
+        all.items.iter().filter(|binding| is_seen(binding)).count()
+    };
+    let began = Instant::now();
+    while seen().await < COUNT {
+        assert!(began.elapsed() < Duration::from_secs(90), "{} of {COUNT} were seen", seen().await);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    operator.stop().await;
+    let operator = world.operator();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let changes = (0..COUNT).step_by(COUNT / 6).map(async |number| {
+        let (name, changed) = (format!("binding-{number}"), Instant::now());
+        world.change::<RocketMQBinding>(&name, json!({"spec": {"topics": ["others"]}})).await;
+        let holds = |binding: Option<&RocketMQBinding>| binding.is_some_and(is_seen);
+        world.until(&name, "be looked at", holds).await;
+        changed.elapsed()
+    });
+    let waits = futures::future::join_all(changes).await;
+    println!("changed while {COUNT} were looked at, seen after {waits:?}");
+    assert!(waits.iter().all(|wait| *wait < Duration::from_secs(3)), "{waits:?}");
     operator.stop().await;
     world.clean_up().await;
 }

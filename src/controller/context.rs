@@ -37,7 +37,7 @@ pub struct Context {
     /// Writes models into ConfigMaps.
     pub model_maps: Arc<ModelMaps>,
     /// How fast reconciliations begin.
-    pub pace: Pace,
+    pub pace: Arc<Pace>,
     /// How often each object has failed.
     pub backoff: Backoff,
     /// What was applied for each object.

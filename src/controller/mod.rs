@@ -32,6 +32,7 @@ pub mod settings;
 mod settle;
 mod status;
 pub mod sync;
+mod turns;
 mod users;
 mod worker_status;
 pub mod workload;
@@ -113,7 +114,7 @@ async fn run_term(client: Client, settings: Settings, metrics: Metrics, token: C
         instructions: Arc::default(),
         model_maps: Arc::default(),
         users: users::Users::new(&[RocketMQBinding::KIND, RocketMQSync::KIND]),
-        pace: pace::Pace::default(),
+        pace: Arc::default(),
         backoff: backoff::Backoff::default(),
         memory: memory::Memory::default(),
         lag_scaling: lag_scaling::LagScaling::default(),

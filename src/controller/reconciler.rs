@@ -1,4 +1,4 @@
-//! Runs the controller of one kind: its queue, bounded concurrency and pace, a time limit, and what follows a failure.
+//! Runs the controller of one kind: its queue, turns, a time limit, and what follows a failure.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -24,6 +24,7 @@ use super::context::{Context, Key};
 use super::crds::scoped;
 use super::error::{Class, Error};
 use super::feed::{CONNECTION_KIND, Reference, Switchboard, Trigger};
+use super::turns::{Turn, Turns};
 use super::{malformed, memory};
 
 /// A kind with a controller.
@@ -39,6 +40,9 @@ pub trait Kind:
 {
     /// Kind name, for metrics and keys.
     const KIND: &'static str;
+
+    /// The generation that its status tells of; none before the first.
+    fn observed_generation(&self) -> Option<i64>;
 
     /// Whether the spec names `reference`, in which case its change is worth a reconciliation.
     fn names(&self, reference: &Reference) -> bool;
@@ -65,12 +69,19 @@ pub async fn run<K: Kind>(
     token: CancellationToken,
 ) {
     let (reader, writer) = reflector::store();
-    let main = main_stream::<K>(&context, switchboard, writer);
+    let turns = Turns::new(context.settings.concurrency, Arc::clone(&context.pace));
+    let main = main_stream::<K>(&context, &turns, switchboard, (reader.clone(), writer));
     let related = related_stream::<K>(Arc::clone(&context), reader.clone(), triggers);
     let queue = stream::select(main.boxed(), related.boxed()).take_until(token.clone().cancelled_owned());
-    let config = Config::default().concurrency(context.settings.concurrency).debounce(context.settings.debounce);
+    // Its concurrency is not bounded: objects wait for their turns, where they can be overtaken, and not in the queue.
+    let config = Config::default().debounce(context.settings.debounce);
+    let (store, ended) = (reader.clone(), token.clone());
+    let reconcile = move |object, context| {
+        let waiting = Waiting { turns: turns.clone(), store: store.clone(), ended: ended.clone() };
+        reconcile::<K>(object, context, waiting)
+    };
     let reconciling =
-        applier(reconcile::<K>, after_failure::<K>, context, reader.clone(), queue, config).for_each(|outcome| async {
+        applier(reconcile, after_failure::<K>, context, reader.clone(), queue, config).for_each(|outcome| async {
             match outcome {
                 Ok(_) | Err(QueueError::ReconcilerFailed(..) | QueueError::ObjectNotFound(_)) => {}
                 Err(error) => tracing::warn!(kind = K::KIND, %error, "the watch is interrupted and will be resumed"),
@@ -95,10 +106,12 @@ type Requests<K> = Result<ReconcileRequest<DeserializeGuard<K>>, watcher::Error>
 /// Objects whose spec, annotations or finalizers changed. Status changes, our own writes, are left out.
 fn main_stream<K: Kind>(
     context: &Arc<Context>,
+    turns: &Turns,
     switchboard: Switchboard,
-    writer: reflector::store::Writer<DeserializeGuard<K>>,
+    (reader, writer): (Store<DeserializeGuard<K>>, reflector::store::Writer<DeserializeGuard<K>>),
 ) -> impl futures::Stream<Item = Requests<K>> + Send + 'static {
     let (on_delete, on_change) = (Arc::clone(context), Arc::clone(context));
+    let (turns, of_deleted) = (turns.clone(), turns.clone());
     let announce = switchboard.clone();
     let relevant = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
     watcher(scoped::<DeserializeGuard<K>>(&context.client, &context.settings), watcher::Config::default())
@@ -108,6 +121,7 @@ fn main_stream<K: Kind>(
             count_users(&on_delete, &announce, event);
             if let watcher::Event::Delete(object) = event {
                 let key = key_of(object);
+                of_deleted.forget(&key);
                 on_delete.memory.forget(&key);
                 on_delete.subscriptions.remove(&key);
                 on_delete.instructions.forget(&key);
@@ -123,6 +137,10 @@ fn main_stream<K: Kind>(
         .map_ok(move |object| {
             let key = key_of(&object);
             on_change.memory.invalidate(&key);
+            // What is listed at first has not changed just now.
+            if reader.wait_until_ready().now_or_never().is_some() {
+                turns.hurry(&key);
+            }
             K::announcement(&key).into_iter().for_each(|reference| switchboard.changed(reference));
             ReconcileRequest::from(key.reference())
         })
@@ -198,12 +216,37 @@ fn key_of<K: Kind>(object: &DeserializeGuard<K>) -> Key {
     Key { kind: K::KIND.to_owned(), namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }
 
+/// What a reconciliation waits with.
+struct Waiting<K: Kind> {
+    turns: Turns,
+    store: Store<DeserializeGuard<K>>,
+    /// Cancelled when nothing is begun any more.
+    ended: CancellationToken,
+}
+
+impl<K: Kind> Waiting<K> {
+    /// Waits for the turn of an object, and gives it with the object as it is then; none where it is gone, or nothing is begun any more.
+    async fn turn(self, object: Arc<DeserializeGuard<K>>) -> Option<(Turn, Arc<DeserializeGuard<K>>)> {
+        let key = key_of(&object);
+        let turn = self.ended.run_until_cancelled(self.turns.turn(key.clone(), is_changed(&object))).await??;
+        Some((turn, self.store.get(&key.reference())?))
+    }
+}
+
+/// Whether an object was changed since its status was written, or has never been seen.
+fn is_changed<K: Kind>(object: &DeserializeGuard<K>) -> bool {
+    let meta = object.meta();
+    let observed = object.0.as_ref().ok().and_then(Kind::observed_generation);
+    meta.deletion_timestamp.is_some() || observed != meta.generation
+}
+
 fn reconcile<K: Kind>(
     object: Arc<DeserializeGuard<K>>,
     context: Arc<Context>,
+    waiting: Waiting<K>,
 ) -> BoxFuture<'static, Result<Action, Error>> {
     Box::pin(async move {
-        context.pace.turn().await;
+        let Some((_turn, object)) = waiting.turn(object).await else { return Ok(Action::await_change()) };
         let started = Instant::now();
         let key = key_of(&object);
         let limit = context.settings.reconcile_timeout;

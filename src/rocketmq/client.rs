@@ -1,9 +1,9 @@
 //! The client: name servers, routes, signed requests to brokers, heartbeats and the brokers' own requests. Producers,
 //! consumers and the admin share one client and its connections.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use super::name_server::NameServers;
 use super::pool::Pool;
 use super::producer::TransactionChecker;
 use super::route::{BrokerInfo, MASTER_ID, Queue, TopicRoute};
+use super::route_cache::RouteCache;
 use super::wire::codes::{request, response};
 use super::wire::{Command, loose_json};
 
@@ -45,18 +46,12 @@ pub(crate) struct Inner {
     /// Held for reading while heartbeats are under way: one that still lists a group must not arrive after the group has been
     /// left, or brokers would keep queues for a member that is gone until it expires after two minutes.
     pub heartbeats: tokio::sync::RwLock<()>,
+    pub routes: RouteCache,
     credentials: RwLock<Option<Arc<Credentials>>>,
-    routes: Mutex<HashMap<String, CachedRoute>>,
     brokers: Mutex<BTreeMap<String, BrokerInfo>>,
     producers: Mutex<BTreeMap<String, ProducerGroup>>,
     consumers: Mutex<Vec<Weak<Member>>>,
     watched: Mutex<HashSet<String>>,
-}
-
-struct CachedRoute {
-    route: Arc<TopicRoute>,
-    read_at: Instant,
-    refreshing: bool,
 }
 
 /// A producer group that brokers know through our heartbeats.
@@ -81,7 +76,7 @@ impl Client {
             heartbeat_wanted: Notify::new(),
             heartbeats: tokio::sync::RwLock::default(),
             credentials: RwLock::new(config.credentials.clone().map(Arc::new)),
-            routes: Mutex::default(),
+            routes: RouteCache::default(),
             brokers: Mutex::default(),
             producers: Mutex::default(),
             consumers: Mutex::default(),
@@ -196,19 +191,13 @@ impl Inner {
 
     /// The route of a topic if it is known; a stale one is renewed in the background.
     pub fn cached_route(self: &Arc<Self>, topic: &str) -> Option<Arc<TopicRoute>> {
-        let (route, stale) = {
-            let mut routes = lock(&self.routes);
-            let cached = routes.get_mut(topic)?;
-            let stale = cached.read_at.elapsed() > self.config.route_refresh && !cached.refreshing;
-            cached.refreshing |= stale;
-            (cached.route.clone(), stale)
-        };
-        if stale {
+        let age = self.config.route_refresh;
+        let (route, is_wanted) = self.routes.get(topic, age)?;
+        if is_wanted {
             let (client, topic) = (self.clone(), topic.to_owned());
             tokio::spawn(async move {
                 if let Err(error) = client.refresh_route(&topic).await {
-                    tracing::warn!(topic, %error, "a route could not be renewed, the old one stays in use");
-                    lock(&client.routes).entry(topic).and_modify(|cached| cached.refreshing = false);
+                    client.routes.failed(&topic, age, &error);
                 }
             });
         }
@@ -231,14 +220,13 @@ impl Inner {
             brokers.insert(broker.name.clone(), broker.clone());
         }
         drop(brokers);
-        let cached = CachedRoute { route: route.clone(), read_at: Instant::now(), refreshing: false };
-        lock(&self.routes).insert(topic.to_owned(), cached);
+        self.routes.put(topic, route.clone());
         Ok(route)
     }
 
     /// Forgets a route, so that the next use asks for it.
     pub fn forget_route(&self, topic: &str) {
-        lock(&self.routes).remove(topic);
+        self.routes.forget(topic);
     }
 
     /// Address of a broker's master.

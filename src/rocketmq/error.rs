@@ -158,7 +158,10 @@ impl Error {
             K::TopicNotFound => format!("create the topic ({subject}), for instance with: mqadmin updateTopic -n NAME_SERVER -c CLUSTER -t TOPIC; or set autoCreateTopicEnable=true on the brokers"),
             K::GroupNotFound => format!("create the consumer group ({subject}), for instance with: mqadmin updateSubGroup -n NAME_SERVER -c CLUSTER -g GROUP; or set autoCreateSubscriptionGroup=true on the brokers"),
             K::AccessDenied => "check accessKey and secretKey, and that this user may use the topic and the consumer group (ACL of the broker)".into(),
-            K::InvalidMessage => "correct the topic name, properties or message named in the broker's words".into(),
+            K::InvalidMessage if self.0.code.is_some() => {
+                "correct the topic name, properties or message named in the broker's words".into()
+            }
+            K::InvalidMessage => "correct the topic name, properties or body as the message says".into(),
             K::MessageTooLarge => "send a smaller message, or raise maxMessageSize on the brokers".into(),
             K::BrokerBusy => "the broker sheds load: lower the rate, or look at its disk and at sendThreadPoolQueue; the operation is tried again".into(),
             K::Broker => "read the broker's words in the message and its log".into(),
@@ -195,6 +198,7 @@ impl std::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::{Message, Outgoing};
     use super::*;
 
     #[test]
@@ -205,6 +209,25 @@ mod tests {
         assert!(error.to_string().contains("TOPIC_NOT_EXIST (17)"), "{error}");
         assert!(error.to_string().contains("topic[orders] not exist"), "{error}");
         assert!(error.remedy().contains("topic orders"), "{}", error.remedy());
+    }
+
+    /// A broker has not been asked then, so nothing is to be read in its words.
+    #[test]
+    fn what_is_refused_before_it_is_sent_says_what_is_wrong_and_what_to_do() {
+        let refused = |topic: &str, body: &'static str| {
+            let message = Message::new(topic, body.as_bytes());
+            let error = Outgoing::prepare(message, None, 1024, &[]).err().unwrap();
+            format!("{}: {error}; {}", error.reason(), error.remedy())
+        };
+        assert_eq!(
+            refused("orders", ""),
+            "InvalidMessage: body: is empty, but RocketMQ stores no message without one; \
+             give it a body of at least one byte, for instance {}"
+        );
+        let illegal = refused("bad topic!", "x");
+        assert!(illegal.ends_with("; correct the topic name, properties or body as the message says"), "{illegal}");
+        let answered = Error::from_response(13, "the message is illegal", "b", "topic t");
+        assert!(answered.remedy().contains("the broker's words"), "{}", answered.remedy());
     }
 
     #[test]

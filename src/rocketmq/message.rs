@@ -126,7 +126,11 @@ impl Outgoing {
         let topic = scoped(namespace, &message.topic);
         check_topic(&topic)?;
         if message.body.is_empty() {
-            return Err(invalid("body: is empty; RocketMQ stores no message without a body"));
+            return Err(Error::with_remedy(
+                ErrorKind::InvalidMessage,
+                "body: is empty, but RocketMQ stores no message without one",
+                Some("give it a body of at least one byte, for instance {}".to_owned()),
+            ));
         }
         if message.body.len() > max_bytes {
             let length = message.body.len();

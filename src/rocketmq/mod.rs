@@ -22,6 +22,7 @@ pub mod producer;
 pub mod properties;
 pub mod property;
 pub mod route;
+mod route_cache;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub mod wire;

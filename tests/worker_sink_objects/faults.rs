@@ -356,6 +356,10 @@ async fn a_worker_that_was_asleep_writes_nothing_twice() {
     relay.mend();
     tokio::time::sleep(Duration::from_secs(6)).await;
     drop((asleep, second));
+    // Queues were begun anew, each for itself, and not the worker's session.
+    let log = std::fs::read_to_string(logs[0].path().join("log")).unwrap();
+    assert!(log.contains("the queue is begun anew at what is committed"), "{log}");
+    assert!(!log.contains("what was not acknowledged is read again"), "{log}");
     let (passed, overtaken) = meetings(&logs);
     let (lost, repeated) = Content::of(&place, FileFormat::JsonLines).lost_and_repeated(count);
     println!("{count} records, {passed} found, {overtaken} overtaken: {lost} lost, {repeated} twice");

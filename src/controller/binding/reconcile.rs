@@ -27,6 +27,10 @@ use super::{COMPONENT, status, strategy};
 impl Kind for RocketMQBinding {
     const KIND: &'static str = "RocketMQBinding";
 
+    fn observed_generation(&self) -> Option<i64> {
+        self.status.as_ref()?.observed_generation
+    }
+
     fn names(&self, reference: &Reference) -> bool {
         let connection = self.spec.connection_ref.as_ref().map(|connection| connection.name.as_str());
         match reference.kind {

@@ -32,6 +32,10 @@ const USERS_PATIENCE: Duration = Duration::from_secs(5);
 impl Kind for RocketMQConnection {
     const KIND: &'static str = "RocketMQConnection";
 
+    fn observed_generation(&self) -> Option<i64> {
+        self.status.as_ref()?.observed_generation
+    }
+
     fn names(&self, reference: &Reference) -> bool {
         lookup::names(&cluster(&self.spec).files, reference.kind, &reference.name)
     }

@@ -32,6 +32,10 @@ use super::{COMPONENT, status};
 impl Kind for RocketMQSync {
     const KIND: &'static str = "RocketMQSync";
 
+    fn observed_generation(&self) -> Option<i64> {
+        self.status.as_ref()?.observed_generation
+    }
+
     fn names(&self, reference: &Reference) -> bool {
         let (source, target) = (&self.spec.source.connection_ref, &self.spec.target.connection_ref);
         let mut connections = source.iter().chain(target);

@@ -13,6 +13,15 @@ use super::super::route::Queue;
 use super::QueueStatus;
 use super::tracker::Tracker;
 
+/// Where a queue is to go on that is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GoOn {
+    /// At an offset, as an operator asked.
+    At(i64),
+    /// At what is committed.
+    AtCommitted,
+}
+
 /// State of an assigned queue, shared by its pull task, its deliveries and the committer.
 pub(crate) struct Assigned {
     pub queue: Queue,
@@ -28,7 +37,7 @@ pub(crate) struct Assigned {
     committed: AtomicI64,
     started: AtomicBool,
     epoch: AtomicU64,
-    reset_to: Mutex<Option<i64>>,
+    reset_to: Mutex<Option<GoOn>>,
     /// Ends a pull that waits at the broker, because the queue is to go on elsewhere.
     pub reset_wanted: Notify,
     /// Held while an offset is being committed.
@@ -61,8 +70,11 @@ impl Assigned {
 
     /// Begins at an offset, as `epoch`; `committed` is what the broker has already.
     pub fn start_at(&self, offset: i64, committed: Option<i64>, epoch: u64) {
-        lock(&self.tracker).reset(offset);
+        let mut tracker = lock(&self.tracker);
+        tracker.reset(offset);
+        // With the tracker locked, see `of_epoch`.
         self.epoch.store(epoch, Ordering::Relaxed);
+        drop(tracker);
         self.committed.store(committed.unwrap_or(-1), Ordering::Relaxed);
         self.started.store(true, Ordering::Release);
     }
@@ -80,17 +92,26 @@ impl Assigned {
         lock(&self.tracker).advance(next);
     }
 
-    pub fn settle(&self, offset: i64) {
-        lock(&self.tracker).settle(offset);
+    /// Settles an offset that was opened in `epoch`; like the next ones nothing if that is over, since the same offset may be open
+    /// again by now.
+    pub fn settle(&self, epoch: u64, offset: i64) {
+        self.of_epoch(epoch, |tracker| tracker.settle(offset));
     }
 
     /// What is open up to an offset will be settled in order, see [`Tracker::set_aside`].
-    pub fn set_aside(&self, offset: i64) {
-        lock(&self.tracker).set_aside(offset);
+    pub fn set_aside(&self, epoch: u64, offset: i64) {
+        self.of_epoch(epoch, |tracker| tracker.set_aside(offset));
     }
 
-    pub fn settle_until(&self, offset: i64) {
-        lock(&self.tracker).settle_until(offset);
+    pub fn settle_until(&self, epoch: u64, offset: i64) {
+        self.of_epoch(epoch, |tracker| tracker.settle_until(offset));
+    }
+
+    fn of_epoch(&self, epoch: u64, change: impl FnOnce(&mut Tracker)) {
+        let mut tracker = lock(&self.tracker);
+        if self.epoch() == epoch {
+            change(&mut tracker);
+        }
     }
 
     /// The offset to commit; none before the start position is known.
@@ -107,13 +128,22 @@ impl Assigned {
         self.committed.store(offset, Ordering::Relaxed);
     }
 
-    /// Asks the pull task to go on at another offset.
-    pub fn request_reset(&self, offset: i64) {
-        *lock(&self.reset_to) = Some(offset);
+    /// Asks the pull task to go on elsewhere.
+    pub fn request_reset(&self, place: GoOn) {
+        *lock(&self.reset_to) = Some(place);
         self.reset_wanted.notify_one();
     }
 
-    pub fn take_reset(&self) -> Option<i64> {
+    /// Asks the pull task to begin anew at what is committed, unless that has happened since `epoch`, or an operator has asked for an
+    /// offset.
+    pub fn request_another_reading(&self, epoch: u64) {
+        if self.epoch() == epoch {
+            lock(&self.reset_to).get_or_insert(GoOn::AtCommitted);
+            self.reset_wanted.notify_one();
+        }
+    }
+
+    pub fn take_reset(&self) -> Option<GoOn> {
         lock(&self.reset_to).take()
     }
 

@@ -128,6 +128,14 @@ impl Delivery {
         self.content.as_ref().is_some_and(|content| content.assigned.moved.load(Ordering::Relaxed))
     }
 
+    /// Has its queue read again from what is committed, as another [`epoch`](Self::epoch): another member has gone on with it while this
+    /// one did not know. Nothing, when that has been asked for since it was delivered.
+    pub fn read_again(&self) {
+        if let Some(content) = &self.content {
+            content.assigned.request_another_reading(content.epoch);
+        }
+    }
+
     /// Neither acknowledges the message nor repeats it: for what is left of an earlier [`epoch`](Self::epoch).
     pub fn forget(mut self) {
         drop(self.take());
@@ -144,12 +152,12 @@ impl Delivery {
     /// messages and acknowledge them, in order, when all are durable. Not in ordered mode, where the message is repeated.
     #[must_use]
     pub fn set_aside(mut self) -> Option<Aside> {
-        let Content { message, assigned, outcome, .. } = self.take()?;
+        let Content { message, assigned, epoch, outcome, .. } = self.take()?;
         if outcome.is_some() {
             return None;
         }
-        assigned.set_aside(message.queue_offset);
-        Some(Aside { assigned })
+        assigned.set_aside(epoch, message.queue_offset);
+        Some(Aside { assigned, epoch })
     }
 
     /// The message is to be delivered again. In clustering mode the broker stores it in the group's retry topic, or in its
@@ -240,15 +248,15 @@ impl Delivery {
         }
         let (member, revoked) = (content.member.clone(), content.assigned.revoked.clone());
         let deliveries = member.deliveries.clone();
-        let again = Delivery { content: Some(content), handed_out: false };
-        member.clone().spawn(async move {
+        // No delivery before it is sent: where the runtime ends, a task is dropped before it has begun, and a delivery in it would
+        // ask for the next one, without end.
+        member.spawn(async move {
             let wait = async {
                 tokio::time::sleep(pause).await;
                 deliveries.reserve().await
             };
-            match revoked.run_until_cancelled(wait).await {
-                Some(Ok(permit)) => permit.send(again),
-                _ => drop(again),
+            if let Some(Ok(permit)) = revoked.run_until_cancelled(wait).await {
+                permit.send(Delivery { content: Some(content), handed_out: false });
             }
         });
     }
@@ -258,6 +266,7 @@ impl Delivery {
 /// repeats it to the next member.
 pub struct Aside {
     assigned: Arc<Assigned>,
+    epoch: u64,
 }
 
 impl Aside {
@@ -267,15 +276,20 @@ impl Aside {
         self.assigned.moved.load(Ordering::Relaxed)
     }
 
+    /// See [`Delivery::read_again`].
+    pub fn read_again(&self) {
+        self.assigned.request_another_reading(self.epoch);
+    }
+
     /// Everything of the queue up to this offset, and with it, is done.
     pub fn ack_until(&self, offset: i64) {
-        self.assigned.settle_until(offset);
+        self.assigned.settle_until(self.epoch, offset);
     }
 }
 
 impl Content {
     fn done(self) {
-        self.assigned.settle(self.message.queue_offset);
+        self.assigned.settle(self.epoch, self.message.queue_offset);
         if let Some(outcome) = self.outcome {
             // without a pull task the queue is revoked
             let _ = outcome.send(Outcome::Done);
@@ -291,6 +305,13 @@ impl Drop for Delivery {
 
 #[cfg(test)]
 mod tests {
+    use tokio::runtime::Runtime;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::super::client::Client;
+    use super::super::super::config::ClientConfig;
+    use super::super::super::route::Queue;
+    use super::super::{ConsumerConfig, Subscription};
     use super::*;
 
     #[test]
@@ -305,6 +326,88 @@ mod tests {
     fn local_waits_follow_the_brokers_levels() {
         assert_eq!(Redelivery::BrokerDefault.wait(0), Duration::from_secs(10));
         assert_eq!(Redelivery::BrokerDefault.wait(100), Duration::from_secs(7200));
+    }
+
+    /// A delivery of a queue that stays assigned, and the channel in which it comes again.
+    async fn delivery() -> (Delivery, tokio::sync::mpsc::Receiver<Delivery>) {
+        let client = Client::new(ClientConfig::new(vec!["127.0.0.1:1".to_owned()])).unwrap();
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        let member = Member::new(&client, ConsumerConfig::new("group", vec![Subscription::all("orders")]), sender);
+        let queue = Queue { topic: "orders".into(), broker_name: "broker-a".into(), queue_id: 0 };
+        let assigned = Arc::new(Assigned::new(queue, CancellationToken::new()));
+        assigned.start_at(0, Some(0), 1);
+        assigned.open(0);
+        let permit = |limit: &Arc<tokio::sync::Semaphore>| limit.clone().try_acquire_owned().unwrap();
+        let limits = (permit(&member.messages), permit(&member.bytes));
+        (Delivery::new(message(), member, assigned, None, limits).hand_out().unwrap(), receiver)
+    }
+
+    fn message() -> ReceivedMessage {
+        ReceivedMessage {
+            topic: Default::default(),
+            message_id: Default::default(),
+            store_host: Default::default(),
+            broker_name: Default::default(),
+            queue_id: 0,
+            queue_offset: 0,
+            commit_log_offset: 0,
+            body: Default::default(),
+            tag: None,
+            keys: Default::default(),
+            sharding_key: None,
+            properties: Default::default(),
+            system_properties: Default::default(),
+            born_timestamp: 0,
+            born_host: Default::default(),
+            store_timestamp: 0,
+            reconsume_times: 0,
+            sys_flag: 0,
+            flag: 0,
+        }
+    }
+
+    /// The offsets of what was delivered before are delivered again after a step back.
+    #[tokio::test]
+    async fn what_was_delivered_before_a_queue_was_begun_anew_settles_nothing_of_it() {
+        let settlements: [fn(Delivery); 2] = [Delivery::ack, |delivery| delivery.set_aside().unwrap().ack_until(0)];
+        for settle in settlements {
+            let (delivery, _receiver) = delivery().await;
+            let assigned = delivery.content.as_ref().unwrap().assigned.clone();
+            assigned.start_at(0, None, 2);
+            assigned.open(0);
+            assigned.open(1);
+            settle(delivery);
+            assert_eq!((assigned.committable(), assigned.status().in_flight), (Some(0), 2));
+        }
+    }
+
+    fn runtime() -> Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_delivery_that_is_dropped_with_its_runtime_does_not_ask_for_itself_without_end() {
+        let runtime = runtime();
+        let receiver = runtime.block_on(async {
+            let (delivery, receiver) = delivery().await;
+            tokio::spawn(async move {
+                std::future::pending::<()>().await;
+                delivery.ack();
+            });
+            tokio::task::yield_now().await;
+            receiver
+        });
+        drop(runtime);
+        drop(receiver);
+    }
+
+    #[test]
+    fn a_delivery_that_is_dropped_outside_of_the_runtime_comes_again() {
+        let runtime = runtime();
+        let (delivery, mut receiver) = runtime.block_on(delivery());
+        drop(delivery);
+        let again = runtime.block_on(async { tokio::time::timeout(LOCAL_PAUSE * 5, receiver.recv()).await });
+        again.unwrap().unwrap().forget();
     }
 }
 
@@ -333,6 +436,17 @@ pub(crate) mod testing {
             let assigned = Arc::new(Assigned::new(queue, CancellationToken::new()));
             assigned.start_at(committed, Some(committed), epoch);
             Self { member, assigned, pulled: committed }
+        }
+
+        /// Whether it was asked to begin anew since it has; asked once.
+        pub(crate) fn is_to_begin_anew(&self) -> bool {
+            self.assigned.take_reset().is_some()
+        }
+
+        /// Begins the queue anew, as `epoch` at what is committed.
+        pub(crate) fn begin_anew(&mut self, committed: i64, epoch: u64) {
+            self.assigned.start_at(committed, Some(committed), epoch);
+            self.pulled = committed;
         }
 
         /// Pulls messages up to an offset.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +16,7 @@ use super::super::error::Error;
 use super::super::message_id::now_millis;
 use super::super::producer::java_hash;
 use super::super::route::Queue;
-use super::assigned::Assigned;
+use super::assigned::{Assigned, GoOn};
 use super::{ConsumerConfig, ConsumerStatus, Delivery, Filter, StartFrom, Subscription};
 
 /// Whether a commit has been answered; locked while the first one is under way.
@@ -43,6 +44,8 @@ pub(crate) struct Member {
     leaving: CancellationToken,
     stopped: CancellationToken,
     tasks: TaskTracker,
+    /// The runtime that it was made in: deliveries may be dropped elsewhere.
+    runtime: Handle,
     epochs: AtomicU64,
     open: AtomicUsize,
     settled: Notify,
@@ -90,6 +93,7 @@ impl Member {
             topics: Mutex::new(topics),
             first_commits: Mutex::default(),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             epochs: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             settled: Notify::new(),
@@ -125,9 +129,10 @@ impl Member {
     /// Runs a task until the member has stopped.
     pub fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let stopped = self.stopped.clone();
-        self.tasks.spawn(async move {
+        let work = async move {
             stopped.run_until_cancelled(task).await;
-        });
+        };
+        self.tasks.spawn_on(work, &self.runtime);
     }
 
     /// Tells the brokers, once, that this member has left.
@@ -158,7 +163,7 @@ impl Member {
     /// Makes a queue go on at another offset, as an operator asked.
     pub fn reset_offset(&self, queue: &Queue, offset: i64) {
         if let Some(assigned) = lock(&self.queues).get(queue) {
-            assigned.request_reset(offset);
+            assigned.request_reset(GoOn::At(offset));
         }
     }
 

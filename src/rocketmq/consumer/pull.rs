@@ -13,7 +13,7 @@ use super::super::route::MASTER_ID;
 use super::super::wire::Command;
 use super::super::wire::codes::{request, response};
 use super::super::wire::stored::{self, StoredMessage};
-use super::assigned::Assigned;
+use super::assigned::{Assigned, GoOn};
 use super::delivery::{Delivery, Outcome};
 use super::member::{Member, SubscribedTopic};
 use super::offsets;
@@ -86,9 +86,16 @@ impl Puller {
     async fn pull_for_ever(&mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            if let Some(offset) = self.assigned.take_reset() {
-                tracing::info!(queue = ?self.assigned.queue, offset, "the queue goes on at another offset");
-                self.go_to(offset);
+            match self.assigned.take_reset() {
+                Some(GoOn::At(offset)) => {
+                    tracing::info!(queue = ?self.assigned.queue, offset, "the queue goes on at another offset");
+                    self.go_to(offset);
+                }
+                Some(GoOn::AtCommitted) => {
+                    self.find_start().await;
+                    tracing::info!(queue = ?self.assigned.queue, offset = self.next, "the queue is begun anew at what is committed");
+                }
+                None => {}
             }
             if self.member.is_ordered() && !self.assigned.is_locked() {
                 self.await_lock().await;
@@ -231,7 +238,7 @@ impl Puller {
         for stored in messages {
             let message = ReceivedMessage::from_stored(stored, &self.assigned.queue.broker_name, namespace.as_deref());
             if !self.topic.accepts(message.tag.as_deref()) {
-                self.assigned.settle(message.queue_offset);
+                self.assigned.settle(self.assigned.epoch(), message.queue_offset);
             } else if self.member.is_ordered() {
                 self.deliver_in_order(message).await;
             } else {

@@ -17,33 +17,48 @@ const TOLERANCE: i64 = 5_000;
 const FIRST: Duration = Duration::from_mins(10);
 /// Time between two questions.
 const INTERVAL: Duration = Duration::from_hours(1);
+/// Time until the next question after one that was not answered; it doubles up to [`INTERVAL`]. No shorter: many workers that ask are a
+/// reason for having no answer.
+const RETRY: Duration = Duration::from_mins(2);
 
 /// What is known of the brokers' clocks, and when they are asked again.
 #[derive(Debug)]
 pub struct Clocks {
     due: Instant,
+    retry: Duration,
     known: Option<Outcome>,
+}
+
+/// What came of a question.
+enum Answer {
+    /// It is as good as the next one would be.
+    Known(Outcome),
+    /// A broker could not be asked; what to say of that.
+    Unanswered(String),
 }
 
 impl Clocks {
     /// Asked with the first test.
     #[must_use]
     pub fn asked_at_once() -> Self {
-        Self { due: Instant::now(), known: None }
+        Self::asked_at(Instant::now())
     }
 
     /// Asked with a test within the first ten minutes, at a time that differs between workers.
     #[must_use]
     pub fn asked_later() -> Self {
-        Self { due: Instant::now() + FIRST.mul_f64(random::share()), known: None }
+        Self::asked_at(Instant::now() + FIRST.mul_f64(random::share()))
+    }
+
+    fn asked_at(due: Instant) -> Self {
+        Self { due, retry: RETRY, known: None }
     }
 
     /// Whether the brokers' clocks agree with ours: start positions by time and delays depend on it.
     pub async fn check(&mut self, admin: &Admin, info: &ClusterInfo) -> Outcome {
         let now = Instant::now();
         if self.due <= now {
-            self.known = Some(ask(admin, info).await);
-            self.due = now + INTERVAL;
+            self.note(ask(admin, info).await, now);
         }
         self.known.clone().unwrap_or_else(|| {
             let minutes = self.due.duration_since(now).as_secs().div_ceil(60);
@@ -52,9 +67,24 @@ impl Clocks {
             ))
         })
     }
+
+    /// Takes note of an answer, and when the next question is due.
+    fn note(&mut self, answer: Answer, now: Instant) {
+        match answer {
+            Answer::Known(outcome) => {
+                self.known = Some(outcome);
+                (self.due, self.retry) = (now + INTERVAL, RETRY);
+            }
+            Answer::Unanswered(why) => {
+                self.known = Some(Outcome::skipped(why));
+                self.due = now + self.retry;
+                self.retry = (self.retry * 2).min(INTERVAL);
+            }
+        }
+    }
 }
 
-async fn ask(admin: &Admin, info: &ClusterInfo) -> Outcome {
+async fn ask(admin: &Admin, info: &ClusterInfo) -> Answer {
     let mut differences = Vec::new();
     for (broker, address) in masters(info) {
         match admin.broker_runtime(address).await {
@@ -63,12 +93,13 @@ async fn ask(admin: &Admin, info: &ClusterInfo) -> Outcome {
                 differences.extend(difference.map(|millis| (broker.name.clone(), millis)));
             }
             Err(error) if is_authorization(&error) => {
-                return Outcome::skipped("not known: brokers tell their time to administrators only");
+                let why = "not known: brokers tell their time to administrators only";
+                return Answer::Known(Outcome::skipped(why));
             }
-            Err(error) => return Outcome::skipped(format!("not known: {error}")),
+            Err(error) => return Answer::Unanswered(format!("not known: {error}")),
         }
     }
-    judge(&differences)
+    Answer::Known(judge(&differences))
 }
 
 /// What to say of the brokers' clocks, each minus ours in milliseconds.
@@ -132,6 +163,24 @@ mod tests {
         assert_eq!(outcome.message, "the clock of broker-a is 60 s off");
         assert_eq!(judge(&[("broker-a".to_owned(), -4_000)]).result, TestResult::Passed);
         assert_eq!(judge(&[]).result, TestResult::Skipped);
+    }
+
+    #[test]
+    fn a_clock_that_could_not_be_asked_is_asked_again_soon_and_then_less_often() {
+        let (mut clocks, now) = (Clocks::asked_at_once(), Instant::now());
+        let unanswered = || Answer::Unanswered("not known: broker-a is down".to_owned());
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            clocks.note(unanswered(), now);
+            waits.push(clocks.due.duration_since(now).as_secs() / 60);
+        }
+        assert_eq!(waits, [2, 4, 8, 16, 32, 60, 60]);
+        let said = clocks.known.clone().unwrap();
+        assert_eq!((said.result, said.message.as_str()), (TestResult::Skipped, "not known: broker-a is down"));
+        clocks.note(Answer::Known(judge(&[("broker-a".to_owned(), 0)])), now);
+        assert_eq!((clocks.due, clocks.known.clone().unwrap().result), (now + INTERVAL, TestResult::Passed));
+        clocks.note(unanswered(), now);
+        assert_eq!(clocks.due, now + RETRY, "the first failure after an answer");
     }
 
     #[test]

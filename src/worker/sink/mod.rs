@@ -51,6 +51,12 @@ pub trait Sink: Send {
         async {}
     }
 
+    /// The first records of what was given up since it was asked last, because another worker has made a part of it durable: how far
+    /// it got tells only what is read again. Of these, nothing counts as durable until they are begun anew.
+    fn overtaken(&mut self) -> Vec<Position> {
+        Vec::new()
+    }
+
     /// Makes durable what is due, or everything that is gathered.
     ///
     /// # Errors
@@ -205,6 +211,13 @@ impl Sink for AnySink {
     async fn let_go(&mut self, is_held: impl Fn(&Position) -> bool + Send) {
         if let Self::Objects(sink) = self {
             sink.let_go(is_held).await;
+        }
+    }
+
+    fn overtaken(&mut self) -> Vec<Position> {
+        match self {
+            Self::Objects(sink) => sink.overtaken(),
+            _ => Vec::new(),
         }
     }
 

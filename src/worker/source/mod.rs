@@ -42,6 +42,12 @@ pub trait Source: Send + Sync {
         true
     }
 
+    /// Has a partition read again from what is acknowledged, as another [epoch](Position::epoch), unless that has happened since the record
+    /// at this position was read. False where the source cannot do that for one partition.
+    fn read_again(&self, _position: &Position) -> bool {
+        false
+    }
+
     /// Waits for a heartbeat of the source's connection, and gives when it was written, milliseconds since the Unix epoch; for ever
     /// where there is none. Nothing is lost when the future is dropped before it is ready.
     fn beat(&self) -> impl Future<Output = i64> + Send {
@@ -139,6 +145,14 @@ impl Source for AnySource {
             Self::RocketMq(source) => source.is_held(position),
             Self::Postgres(source) => source.is_held(position),
             Self::MySql(source) => source.is_held(position),
+        }
+    }
+
+    fn read_again(&self, position: &Position) -> bool {
+        match self {
+            Self::RocketMq(source) => source.read_again(position),
+            Self::Postgres(source) => source.read_again(position),
+            Self::MySql(source) => source.read_again(position),
         }
     }
 

@@ -109,6 +109,11 @@ impl Writer {
             self.source.acknowledge(&settled.durable);
             self.state.acknowledged(written.newest_millis);
         }
+        for first in self.sink.overtaken() {
+            if !self.source.read_again(&first) {
+                self.setting.session.cancel();
+            }
+        }
         self.state.progressed();
     }
 

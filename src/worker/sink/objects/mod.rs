@@ -56,8 +56,11 @@ pub struct ObjectSink {
     /// The first records of objects that were there before, and have not been passed to their ends: what is acknowledged must not stand
     /// in the middle of one. By partition and topic.
     passing: HashMap<Arc<str>, BTreeMap<ByteString, Position>>,
-    /// The first records of what was given up of partitions that have gone to another worker: what still comes of them is left out.
+    /// The first records of what was given up of partitions that other workers have, or had: what still comes of them is left out
+    /// until they are begun anew.
     given_up: HashMap<Arc<str>, Position>,
+    /// Those of them of which another worker has made an object, and nobody was told yet.
+    overtaken: Vec<Position>,
     /// Records at the front of the batch that were taken before it failed, and are not taken again when it is tried again.
     taken: usize,
     /// What became of records and was not told yet.
@@ -92,6 +95,7 @@ impl ObjectSink {
             passed: HashMap::new(),
             passing: HashMap::new(),
             given_up: HashMap::new(),
+            overtaken: Vec::new(),
             taken: 0,
             tally: Written::default(),
         })
@@ -104,12 +108,12 @@ impl ObjectSink {
         if self.epochs.get(partition) != Some(&record.position.epoch) {
             self.begin(&record.position).await;
         }
+        if self.groups.get(partition).is_some_and(|group| group.slot != slot || group.is_closing) {
+            self.create(vec![Arc::clone(partition)]).await?;
+        }
         if self.given_up.contains_key(partition) {
             self.taken = index + 1;
             return Ok(());
-        }
-        if self.groups.get(partition).is_some_and(|group| group.slot != slot || group.is_closing) {
-            self.create(vec![Arc::clone(partition)]).await?;
         }
         let invalid = |Invalid { reason, message, remedy }| WriteError::Invalid { index, reason, message, remedy };
         let row = Row::of(record, self.setting.config.format).map_err(invalid)?;
@@ -226,19 +230,22 @@ impl ObjectSink {
         added
     }
 
-    /// Creates the objects of partitions; what fails stays, and is tried again.
+    /// Creates the objects of partitions; what fails stays, and is tried again. Where another worker was first, and has made an object
+    /// that ends elsewhere, the partition alone is given up.
     async fn create(&mut self, partitions: Vec<Arc<str>>) -> Result<(), WriteError> {
         let groups = partitions.into_iter().filter_map(|partition| self.groups.remove_entry(&partition));
         let (store, config, sync) = (&self.store, &self.config, &self.setting.config.name);
         let closing = groups.map(|(partition, mut group)| async move {
             group.is_closing = true;
-            let (mut done, mut outcome) = (Written::default(), Ok(()));
+            let (mut done, mut outcome) = (Written::default(), Ok(true));
             while let Some(mut entry) = group.objects.first_entry() {
                 match entry.get_mut().finish(store, config, (sync, &partition)).await {
                     Ok(End::Created) => done.written += entry.remove().records(),
                     Ok(End::Existed) => done.repeated += entry.remove().records(),
                     Ok(End::Differs) => {
-                        outcome = Err(overtaken(entry.get().key()));
+                        let key = entry.get().key();
+                        tracing::warn!(%partition, key, reason = "ObjectExists", "another worker has created an object that ends elsewhere; the queue is read again");
+                        outcome = Ok(false);
                         break;
                     }
                     Err(failure) => {
@@ -251,7 +258,7 @@ impl ObjectSink {
         });
         let closed: Vec<_> = futures::stream::iter(closing).buffer_unordered(AT_ONCE).collect().await;
         let mut first_failure = None;
-        for (partition, group, mut done, outcome) in closed {
+        for (partition, mut group, mut done, outcome) in closed {
             if done.repeated > 0 {
                 // Another worker has the queue as well, and may have made the next object, too.
                 self.passed
@@ -260,7 +267,12 @@ impl ObjectSink {
                     .for_each(|(_, it)| it.is_all = false);
             }
             match outcome {
-                Ok(()) => done.newest_millis = Some(group.newest_millis),
+                Ok(true) => done.newest_millis = Some(group.newest_millis),
+                Ok(false) => {
+                    group.abort().await;
+                    self.overtaken.push(group.first.clone());
+                    self.given_up.insert(partition, group.first);
+                }
                 Err(failure) => {
                     first_failure.get_or_insert(failure);
                     self.groups.insert(partition, group);
@@ -350,6 +362,10 @@ impl Sink for ObjectSink {
         }
     }
 
+    fn overtaken(&mut self) -> Vec<Position> {
+        std::mem::take(&mut self.overtaken)
+    }
+
     async fn finish(&mut self, everything: bool) -> Result<Written, WriteError> {
         self.create(self.due_now(everything)).await?;
         Ok(std::mem::take(&mut self.tally))
@@ -361,15 +377,6 @@ impl Sink for ObjectSink {
         }
         Ok(())
     }
-}
-
-fn overtaken(key: &str) -> Failure {
-    let failure = Failure::new(
-        "ObjectExists",
-        format!("another worker has created {key}, which ends elsewhere than the one that was gathered here"),
-        "nothing: what is not acknowledged is read again",
-    );
-    Failure { is_lost: true, ..failure }
 }
 
 fn unavailable(Failure { reason, message, remedy, .. }: Failure) -> WriteError {

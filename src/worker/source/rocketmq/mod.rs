@@ -147,6 +147,11 @@ impl Source for RocketMqSource {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).is_held(position)
     }
 
+    fn read_again(&self, position: &Position) -> bool {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).read_again(position);
+        true
+    }
+
     fn status(&self) -> SourceStatus {
         let status = self.consumer.status();
         // The group's retry topic is the consumer's own affair.

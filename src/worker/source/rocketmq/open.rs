@@ -90,6 +90,18 @@ impl Open {
         }
     }
 
+    /// Has a queue read again from what is acknowledged, and lets go of what is open of it: unless that has happened since the record at
+    /// a position was read.
+    pub fn read_again(&mut self, position: &Position) {
+        let Some(partition) = self.of(position) else { return };
+        match (partition.aside.take(), partition.deliveries.front()) {
+            (Some(aside), _) => aside.duty.read_again(),
+            (None, Some((_, delivery))) => delivery.read_again(),
+            (None, None) => {}
+        }
+        partition.deliveries.drain(..).for_each(|(_, delivery)| delivery.forget());
+    }
+
     /// Whether nobody else reads the queue since the record at a position was read here.
     #[must_use]
     pub fn is_held(&self, position: &Position) -> bool {
