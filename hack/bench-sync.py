@@ -35,7 +35,9 @@ def configuration(name_server, source, target, port, folder):
     target, form, mode = target_of(target, cluster, folder)
     source = {"rocketMq": {"cluster": cluster, "topics": [source], "filter": "all", "startFrom": "first",
                            "group": f"bench-{time.time_ns()}", "clusterId": "source"}}
-    return sync_config.worker("sync", f"bench/{time.time_ns()}", port, source, target, form, writers=int(os.environ["WRITERS"])), mode
+    # As the operator has it where the spec names none.
+    writers = int(os.environ["WRITERS"] or (4 if mode == "sync" else 1))
+    return sync_config.worker("sync", f"bench/{time.time_ns()}", port, source, target, form, writers=writers), mode
 
 
 def report(port):

@@ -369,10 +369,7 @@ async fn a_refused_record_goes_to_the_dead_letter_topic() {
     for message in read(&broker, &dead, 5).await {
         let body: Value = serde_json::from_slice(&message.body).unwrap();
         assert!(is_bad(body["n"].as_i64().unwrap()), "{body}");
-        assert_eq!(
-            (&*message.properties["connector-reason"], message.tag.as_deref()),
-            ("RecordRefused", Some("paid"))
-        );
+        assert_eq!((&*message.properties["connector-reason"], message.tag.as_deref()), ("RecordRefused", Some("paid")));
         let said = "the endpoint answered 400 Bad Request: because the test says so";
         assert_eq!(message.properties["connector-message"], said);
     }

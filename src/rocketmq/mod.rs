@@ -21,6 +21,7 @@ mod pool;
 pub mod producer;
 pub mod properties;
 pub mod property;
+pub mod receipt;
 pub mod route;
 mod route_cache;
 pub(crate) mod socket;
@@ -34,7 +35,8 @@ pub use consumer::{
     Aside, Consumer, ConsumerConfig, ConsumerStatus, Delivery, Filter, QueueStatus, Redelivery, StartFrom, Subscription,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use message::{Delay, Message, ReceivedMessage, SendReceipt, SendStatus};
+pub use message::{Delay, Message, ReceivedMessage};
 pub use producer::{Producer, ProducerConfig, TransactionChecker, TransactionState};
 pub use properties::Properties;
+pub use receipt::{SendReceipt, SendStatus};
 pub use route::{BrokerInfo, Queue, TopicRoute};

@@ -193,10 +193,7 @@ mod tests {
         let received = decode("orders", &xml::parse(text.as_bytes()).unwrap()).unwrap().remove(0);
         let message = &received.message;
         assert_eq!((received.receipt.as_str(), received.next_consume_millis), ("r", 7));
-        assert_eq!(
-            (&*message.topic, &*message.message_id, &message.body[..]),
-            ("orders", "id", &b"b"[..])
-        );
+        assert_eq!((&*message.topic, &*message.message_id, &message.body[..]), ("orders", "id", &b"b"[..]));
         assert_eq!((message.tag.as_deref(), message.sharding_key.as_deref()), (Some("t"), Some("s")));
         assert_eq!((message.keys.as_slice(), message.reconsume_times), (&["k1".into(), "k2".into()][..], 2));
         assert_eq!(message.properties, Properties::from([("own", "v:w")]));

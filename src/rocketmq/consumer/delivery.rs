@@ -64,7 +64,8 @@ pub(super) enum Outcome {
 /// A message with the duty to settle it: acknowledge it, hand it back, or move it to the dead-letter topic. A delivery that is
 /// dropped is delivered again after a pause.
 pub struct Delivery {
-    content: Option<Content>,
+    /// Boxed: a delivery passes through several hands.
+    content: Option<Box<Content>>,
     handed_out: bool,
 }
 
@@ -88,7 +89,7 @@ impl Delivery {
     ) -> Self {
         let epoch = assigned.epoch();
         Self {
-            content: Some(Content { message, member, assigned, epoch, outcome, _limits: limits }),
+            content: Some(Box::new(Content { message, member, assigned, epoch, outcome, _limits: limits })),
             handed_out: false,
         }
     }
@@ -152,7 +153,7 @@ impl Delivery {
     /// messages and acknowledge them, in order, when all are durable. Not in ordered mode, where the message is repeated.
     #[must_use]
     pub fn set_aside(mut self) -> Option<Aside> {
-        let Content { message, assigned, epoch, outcome, .. } = self.take()?;
+        let Content { message, assigned, epoch, outcome, .. } = *self.take()?;
         if outcome.is_some() {
             return None;
         }
@@ -231,7 +232,7 @@ impl Delivery {
         Ok(())
     }
 
-    fn take(&mut self) -> Option<Content> {
+    fn take(&mut self) -> Option<Box<Content>> {
         let content = self.content.take()?;
         if std::mem::take(&mut self.handed_out) {
             content.assigned.take_back();

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::super::client::lock;
 use super::super::error::{Error, ErrorKind, Result};
-use super::super::message::{Outgoing, SendReceipt, SendStatus, without_namespace};
+use super::super::message::{Outgoing, without_namespace};
+use super::super::receipt::{SendReceipt, SendStatus};
 use super::super::route::Queue;
 use super::super::wire::Command;
 use super::super::wire::codes::{request, response};

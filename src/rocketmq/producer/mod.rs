@@ -24,7 +24,8 @@ use tokio_util::task::TaskTracker;
 use super::client::{Client, lock};
 use super::compression;
 use super::error::{Error, ErrorKind, Result};
-use super::message::{Message, Outgoing, SendReceipt};
+use super::message::{Message, Outgoing};
+use super::receipt::SendReceipt;
 use super::route::Queue;
 use super::wire::stored::FLAG_COMPRESSED;
 

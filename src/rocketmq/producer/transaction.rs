@@ -10,8 +10,9 @@ use bytestring::ByteString;
 use super::super::client::Inner;
 use super::super::connection::Connection;
 use super::super::error::{Error, ErrorKind, Result};
-use super::super::message::{Message, ReceivedMessage, SendReceipt};
+use super::super::message::{Message, ReceivedMessage};
 use super::super::property;
+use super::super::receipt::SendReceipt;
 use super::super::wire::Command;
 use super::super::wire::codes::request;
 use super::super::wire::stored::{self, FLAG_TRANSACTION_COMMIT, FLAG_TRANSACTION_PREPARED, FLAG_TRANSACTION_ROLLBACK};
@@ -116,7 +117,8 @@ pub(crate) async fn check_transaction(client: Arc<Inner>, connection: Arc<Connec
     let Some(checker) = client.producers().remove(&*group).and_then(|producer| producer.checker) else { return };
     let topic = half.property(property::REAL_TOPIC).unwrap_or(&half.topic).clone();
     let mut message = ReceivedMessage::from_stored(half, &ByteString::new(), client.config.namespace.as_deref());
-    message.topic = topic.slice_ref(super::super::message::without_namespace(client.config.namespace.as_deref(), &topic));
+    message.topic =
+        topic.slice_ref(super::super::message::without_namespace(client.config.namespace.as_deref(), &topic));
     let message_id = message.message_id.clone();
     let state = checker(message).await;
     let settle = Settlement {

@@ -2,7 +2,7 @@
 //!
 //! A frame is `u32 length | u32 (serializer << 24 | header length) | header | body`, big endian; the header is RocketMQ's
 //! binary form (serializer 1, what we send) or JSON (serializer 0, what a peer may send). See `RemotingCommand` and
-//! `RocketMQSerializable` of Apache RocketMQ. Nothing is allocated from a length field alone: a frame is cut from bytes that
+//! `RocketMQSerializable` of Apache RocketMQ. Nothing is allocated from a length field alone here: a frame is cut from bytes that
 //! have arrived.
 
 use std::borrow::Cow;

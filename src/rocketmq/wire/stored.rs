@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use bytes::{Buf, Bytes};
 use bytestring::ByteString;
 
-use super::super::compression;
+use super::super::{compression, property};
 
 /// `sysFlag`: the body is compressed.
 pub const FLAG_COMPRESSED: i32 = 1;
@@ -165,7 +165,9 @@ pub fn parse_properties(text: &ByteString) -> Vec<(ByteString, ByteString)> {
     let mut properties = Vec::with_capacity(memchr::memchr_iter(PROPERTY_SEPARATOR as u8, text.as_bytes()).count());
     for pair in text.split(PROPERTY_SEPARATOR) {
         if let Some((name, value)) = pair.split_once(NAME_VALUE_SEPARATOR) {
-            properties.push((text.slice_ref(name), text.slice_ref(value)));
+            // Nobody has to count who shares a name that stands in the program.
+            let known = property::reserved(name).map(ByteString::from_static);
+            properties.push((known.unwrap_or_else(|| text.slice_ref(name)), text.slice_ref(value)));
         }
     }
     properties

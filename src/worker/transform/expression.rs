@@ -117,8 +117,11 @@ fn cel_of(value: &Value) -> Cel {
 fn message_of(record: &Record) -> Cel {
     let parts = &record.message;
     let optional = |text: &Option<ByteString>| text.as_deref().map_or(Cel::Null, text_of);
-    let properties: HashMap<Key, Cel> =
-        parts.properties.iter().map(|(name, value)| (Key::String(Arc::new(name.to_string())), text_of(value))).collect();
+    let properties: HashMap<Key, Cel> = parts
+        .properties
+        .iter()
+        .map(|(name, value)| (Key::String(Arc::new(name.to_string())), text_of(value)))
+        .collect();
     let entries = [
         ("topic", text_of(&record.entity)),
         ("tag", optional(&parts.tag)),

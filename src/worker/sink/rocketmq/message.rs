@@ -129,9 +129,10 @@ impl Composer {
             None => parts.tag.clone(),
         };
         message.keys = match &self.target.key_fields {
-            Some(fields) => {
-                fields.iter().map(|field| Ok(text_of(record, "target.keys", field)?.into())).collect::<Result<_, Invalid>>()?
-            }
+            Some(fields) => fields
+                .iter()
+                .map(|field| Ok(text_of(record, "target.keys", field)?.into()))
+                .collect::<Result<_, Invalid>>()?,
             None if parts.keys.is_empty() => row_key(record).map(ByteString::from).into_iter().collect(),
             None => parts.keys.clone(),
         };

@@ -61,7 +61,10 @@ impl RocketMqSink {
     }
 
     /// Queues of every topic of the batch; missing topics are created when that is asked for.
-    async fn queues(&mut self, topics: BTreeMap<ByteString, u32>) -> Result<HashMap<ByteString, Arc<[Queue]>>, WriteError> {
+    async fn queues(
+        &mut self,
+        topics: BTreeMap<ByteString, u32>,
+    ) -> Result<HashMap<ByteString, Arc<[Queue]>>, WriteError> {
         let mut queues = HashMap::new();
         for (topic, count) in topics {
             let ready = self.ensure(&topic, count).await;

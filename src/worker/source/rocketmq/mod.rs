@@ -34,8 +34,8 @@ use open::Open;
 
 /// How long acknowledgements may take when the source is closed.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Batches of one writer that may be open: one gathers, one waits, one is being written, and one is being pulled.
-const OPEN_BATCHES: usize = 4;
+/// Batches of one writer that may be open: one gathers, one waits, and one is being written. One more is being pulled for all of them.
+const OPEN_BATCHES: usize = 3;
 /// Fewest messages and bytes that may be open.
 const OPEN_MESSAGES: usize = 2048;
 const OPEN_BYTES: usize = 8 * 1024 * 1024;
@@ -223,7 +223,7 @@ fn consumer_config(
     subscriptions: Vec<Subscription>,
 ) -> ConsumerConfig {
     let batch = &setting.config.batch;
-    let batches = OPEN_BATCHES * setting.config.writers.max(1);
+    let batches = OPEN_BATCHES * setting.config.writers.max(1) + 1;
     let in_batches = |bound: u64| usize::try_from(bound).unwrap_or(usize::MAX).saturating_mul(batches);
     let mut consumer = ConsumerConfig::new(&config.group, subscriptions);
     consumer.max_in_flight_messages = in_batches(batch.max_records.into()).max(OPEN_MESSAGES);

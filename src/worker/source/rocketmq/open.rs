@@ -36,8 +36,7 @@ impl Open {
     /// Name of a message's partition. Redeliveries, which other members of the group have asked for, are a queue of their own.
     pub fn partition(&mut self, message: &ReceivedMessage, group: &str) -> Arc<str> {
         let is_retry = message.system_properties.contains_key(property::RETRY_TOPIC);
-        let topic =
-            if is_retry { Cow::Owned(format!("%RETRY%{group}")) } else { Cow::Borrowed(&*message.topic) };
+        let topic = if is_retry { Cow::Owned(format!("%RETRY%{group}")) } else { Cow::Borrowed(&*message.topic) };
         let ReceivedMessage { broker_name: broker, queue_id: queue, .. } = message;
         let known = self.names.get(topic.as_ref()).and_then(|brokers| brokers.get(&**broker)?.get(queue));
         if let Some(name) = known {
