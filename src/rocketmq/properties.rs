@@ -99,8 +99,10 @@ impl<'a> IntoIterator for &'a Properties {
 impl Index<&str> for Properties {
     type Output = ByteString;
 
+    /// # Panics
+    /// There is no such property, as with the standard library's maps: for names that are known to be there.
     fn index(&self, name: &str) -> &ByteString {
-        self.get(name).unwrap_or_else(|| panic!("there should be a property {name}"))
+        self.get(name).expect("a property that is asked for by index should be there")
     }
 }
 

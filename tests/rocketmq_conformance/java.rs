@@ -141,7 +141,7 @@ async fn java_reads(context: Context) -> Outcome {
     };
     let rich =
         messages.iter().find(|message| decoded(message) == "grün").ok_or("Java did not get the first message")?;
-    ensure!(rich["msgId"] == &*receipt.message_id && rich["tags"] == "tagA", "{rich}");
+    ensure!(rich["msgId"] == *receipt.message_id && rich["tags"] == "tagA", "{rich}");
     ensure!(rich["keys"] == serde_json::json!(["k1", "k2"]) && rich["properties"]["colour"] == "rot", "{rich}");
     ensure!(messages.iter().any(|message| decoded(message).len() == 20_000), "Java did not decompress the large body");
     ensure!(

@@ -248,7 +248,7 @@ mod tests {
             |message| message.tag = Some("t".into()),
             |message| message.keys = vec!["k".into()],
             |message| message.sharding_key = Some("s".into()),
-            |message| _ = message.properties.insert("p", "v"),
+            |message| message.properties.insert("p", "v"),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let mut other = plain.clone();

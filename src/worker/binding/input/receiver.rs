@@ -29,7 +29,7 @@ pub enum Incoming {
     /// From RocketMQ's remoting protocol.
     Remoting(Delivery),
     /// From the Aliyun MQ HTTP protocol.
-    Http(HttpDelivery),
+    Http(Box<HttpDelivery>),
 }
 
 /// What a receiver is doing now.
@@ -64,7 +64,10 @@ impl Receiver {
     pub async fn recv_batch(&self, max: usize) -> Vec<Incoming> {
         match self {
             Self::Remoting(consumer) => consumer.recv_batch(max).await.into_iter().map(Incoming::Remoting).collect(),
-            Self::Http(consumer) => consumer.recv_batch(max).await.into_iter().map(Incoming::Http).collect(),
+            Self::Http(consumer) => {
+                let deliveries = consumer.recv_batch(max).await.into_iter();
+                deliveries.map(|delivery| Incoming::Http(Box::new(delivery))).collect()
+            }
         }
     }
 
