@@ -5,6 +5,7 @@ pub mod history;
 pub mod relay;
 pub mod sync;
 pub mod topic;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
