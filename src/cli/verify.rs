@@ -20,7 +20,8 @@ pub struct VerifyArgs {
     /// Name of the sync, when there are several.
     #[arg(long, env = "VERIFY_NAME")]
     name: Option<String>,
-    /// How far back the comparison begins, for instance 10m or 24h; it ends with what the sync has acknowledged.
+    /// How far back the comparison begins, for instance 10m or 24h; it ends with what the sync has acknowledged. The tables of a
+    /// database as source are compared as they are, whatever this says.
     #[arg(long, env = "VERIFY_WINDOW", default_value = "1h", value_parser = duration)]
     window: Duration,
     /// Most differences that are listed; all are counted.

@@ -11,8 +11,8 @@ use crate::worker::verify::once;
 use crate::worker_config::verify::VerifyReport;
 use crate::worker_config::{Identity, Role, SyncConfig};
 
-/// Compares what the sync's consumer group has acknowledged of the last `window` with what the target holds; `name` chooses among
-/// several syncs. Lists `most` differences.
+/// Compares what the sync's consumer group has acknowledged of the last `window`, or the tables of a database as they are, with
+/// what the target holds; `name` chooses among several syncs. Lists `most` differences.
 ///
 /// # Errors
 /// A manifest is wrong, it is not clear which sync is meant, or a cluster cannot be read.

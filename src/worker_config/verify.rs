@@ -11,14 +11,15 @@ pub struct VerifyConfig {
     /// Milliseconds between two runs; none means on demand only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_millis: Option<u64>,
-    /// How many milliseconds back a run on demand looks; none means to where the worker began.
+    /// How many milliseconds back a run on demand looks; none means to where the worker began. Tables of a database are compared
+    /// whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_millis: Option<u64>,
     /// Most differences that are listed; all are counted.
     pub max_reported: u32,
 }
 
-/// What runs came to: those since the newest order, or since the worker began.
+/// What runs came to: those since the newest order, or since the worker began. Of a database as source, what the newest one did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifyReport {
@@ -31,10 +32,11 @@ pub struct VerifyReport {
     pub duration_millis: u64,
     /// Runs that these figures are of.
     pub runs: u64,
-    /// The broker's time of the oldest message that was compared, milliseconds since the Unix epoch.
+    /// The broker's time of the oldest message that was compared, or when the tables of a database began to be; milliseconds since
+    /// the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_millis: Option<i64>,
-    /// The broker's time of the newest one.
+    /// The broker's time of the newest one, or when the comparison of tables ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_millis: Option<i64>,
     /// Figures.
@@ -50,11 +52,11 @@ pub struct VerifyReport {
     pub error: Option<ReportedError>,
 }
 
-/// Figures of a verification: messages, and at a table rows.
+/// Figures of a verification: messages, and at a table or of a database rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifyCounts {
-    /// Messages in the window of the source.
+    /// Messages in the window of the source; rows of its tables.
     pub source: u64,
     /// At the target because of this sync, out of that window; of a table also rows that are deleted as they should be.
     pub target: u64,

@@ -7,6 +7,7 @@ mod settings;
 mod support;
 mod truncate;
 mod types;
+mod verify;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;
 

@@ -123,6 +123,10 @@ impl Database {
         self.text(&format!("SELECT {column} FROM rocketmq_connector_sync_table WHERE name = '{name}'")).await
     }
 
+    pub fn setting(&self, name: &str) -> &str {
+        &self.settings[name]
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }

@@ -8,7 +8,7 @@ use super::support::{BROKER, Database, Running, change, read_all};
 use super::worker_support::Broker;
 
 /// Definition of a column, values of two rows as statements write them, and as messages have them.
-const COLUMNS: &[(&str, [&str; 2], [&str; 2])] = &[
+pub const COLUMNS: &[(&str, [&str; 2], [&str; 2])] = &[
     ("tinyint", ["-128", "127"], ["-128", "127"]),
     ("tinyint unsigned", ["0", "255"], ["0", "255"]),
     ("smallint unsigned", ["0", "65535"], ["0", "65535"]),
@@ -96,23 +96,33 @@ fn expected(text: &str) -> Value {
     }
 }
 
+/// Creates a table of all types.
+pub fn create(table: &str) -> String {
+    let columns: Vec<String> =
+        COLUMNS.iter().enumerate().map(|(number, (definition, ..))| format!("c{number} {definition}")).collect();
+    format!("CREATE TABLE {table} (id int PRIMARY KEY, {})", columns.join(", "))
+}
+
+/// Inserts a row with the first or the second values.
+pub fn row(table: &str, id: i32, which: usize) -> String {
+    let values: Vec<&str> = COLUMNS.iter().map(|(_, values, _)| values[which]).collect();
+    format!("INSERT INTO {table} VALUES ({id}, {})", values.join(", "))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn values_of_all_types_are_the_same_from_the_table_and_from_the_log() {
     let (broker, database) = (Broker::named(BROKER), Database::new().await);
     let topic = broker.topic("types", 1).await;
-    let columns: Vec<String> =
-        COLUMNS.iter().enumerate().map(|(number, (definition, ..))| format!("c{number} {definition}")).collect();
-    let row = |id: i32, which: usize| {
-        let values: Vec<&str> = COLUMNS.iter().map(|(_, values, _)| values[which]).collect();
-        format!("INSERT INTO t VALUES ({id}, {})", values.join(", "))
-    };
-    let create = format!("CREATE TABLE t (id int PRIMARY KEY, {})", columns.join(", "));
-    database.run(&["SET NAMES utf8mb4", "SET time_zone = '+00:00'", &create, &row(1, 0), &row(2, 1)]).await;
+    database
+        .run(&["SET NAMES utf8mb4", "SET time_zone = '+00:00'", &create("t"), &row("t", 1, 0), &row("t", 2, 1)])
+        .await;
     let config = database.sync(&["t"], Mode::FullAndIncremental, &broker, &topic);
     let running = Running::start(&config).await;
     running.until("the load", |_, sync| sync.written == 2).await;
     reads(&running).await;
-    database.run(&[&row(3, 0), &row(4, 1), "UPDATE t SET id = -id WHERE id > 2", "DELETE FROM t WHERE id < 0"]).await;
+    database
+        .run(&[&row("t", 3, 0), &row("t", 4, 1), "UPDATE t SET id = -id WHERE id > 2", "DELETE FROM t WHERE id < 0"])
+        .await;
     running.until("the changes", |_, sync| sync.written == 10).await;
     running.stop().await;
     let messages: Vec<_> = read_all(&broker, &topic).await.iter().map(change).collect();

@@ -4,6 +4,7 @@
 mod changes;
 mod support;
 mod truncate;
+mod verify;
 #[path = "../worker_support/mod.rs"]
 mod worker_support;
 

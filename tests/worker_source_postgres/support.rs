@@ -80,6 +80,10 @@ impl Database {
         row.get::<_, Option<String>>(0).unwrap_or_default()
     }
 
+    pub fn setting(&self, name: &str) -> &str {
+        &self.settings[name]
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }

@@ -6,6 +6,7 @@ pub mod relay;
 pub mod sync;
 pub mod topic;
 pub mod truncate;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -421,8 +421,14 @@ fn what_cannot_be_compared_is_refused_with_the_reason() {
     }
     object.spec.source = serde_json::from_value(json!({"postgres": {"server": server, "tables": ["t"]}})).unwrap();
     object.spec.target = serde_json::from_value(json!({"connectionRef": {"name": "new"}})).unwrap();
-    let database = validate(&object, &both(), &settings()).err().unwrap().to_string();
-    assert!(database.contains("spec.verify: this version compares what comes from RocketMQ only"), "{database}");
+    assert!(validate(&object, &both(), &settings()).is_ok(), "the rows of a database can be compared");
+    object.spec.verify.as_mut().unwrap().window = Some("1h".into());
+    let window = validate(&object, &both(), &settings()).err().unwrap().to_string();
+    assert!(window.contains("spec.verify.window: the tables of a database are compared as they are"), "{window}");
+    let mut object = sync(json!({"verify": {}}));
+    object.spec.target = serde_json::from_value(json!({"objectStorage": {"url": "file:///data"}})).unwrap();
+    let objects = validate(&object, &both(), &settings()).err().unwrap().to_string();
+    assert!(objects.contains("spec.verify: objects are not read back"), "{objects}");
     let continuous = json!({"verify": {"mode": "Continuous", "window": "2h", "maxReported": 7}});
     let config = validate(&sync(continuous), &both(), &settings()).ok().unwrap().config.verify.unwrap();
     assert_eq!(

@@ -40,9 +40,7 @@ pub fn verify_config(spec: &RocketMQSyncSpec) -> Result<Option<VerifyConfig>, Pr
 
 /// What cannot be compared.
 pub fn problems(spec: &RocketMQSyncSpec) -> Vec<Problem> {
-    if spec.verify.is_none() {
-        return Vec::new();
-    }
+    let Some(verify) = &spec.verify else { return Vec::new() };
     let (source, target) = (&spec.source, &spec.target);
     let has_sql = source.filter.as_ref().is_some_and(|filter| filter.sql.is_some());
     let checks = [
@@ -51,8 +49,12 @@ pub fn problems(spec: &RocketMQSyncSpec) -> Vec<Problem> {
             "spec.verify: an HTTP endpoint cannot be asked what it holds; remove spec.verify, and count at the receiver",
         ),
         (
-            source.connection_ref.is_none(),
-            "spec.verify: this version compares what comes from RocketMQ only; remove spec.verify, and compare the tables of the source by a query",
+            target.object_storage.is_some(),
+            "spec.verify: objects are not read back; remove spec.verify, and count their records by a query",
+        ),
+        (
+            is_database(spec) && verify.window.is_some(),
+            "spec.verify.window: the tables of a database are compared as they are, whole; remove it",
         ),
         (
             has_sql,
@@ -92,21 +94,30 @@ pub fn condition(spec: &RocketMQSyncSpec, report: Option<&VerifyReport>) -> Opti
     }
     let counts = &report.counts;
     if !counts.has_differences() {
-        let message = match is_table(spec) {
-            true => format!(
+        let message = match (is_database(spec), is_table(spec)) {
+            (true, _) => format!(
+                "{} rows were compared: the topics have {} of them as they should be, {} are left out, {} cannot be judged",
+                counts.source, counts.target, counts.left_out, counts.undecided
+            ),
+            (false, true) => format!(
                 "the rows of {} messages were compared: {} are as they should be, {} cannot be judged",
                 counts.source, counts.target, counts.undecided
             ),
-            false => format!("{} messages were compared, {} of them at the target", counts.source, counts.target),
+            (false, false) => {
+                format!("{} messages were compared, {} of them at the target", counts.source, counts.target)
+            }
         };
         return Some(Draft::new(types::VERIFIED, true, reasons::VERIFIED, message));
     }
     let named: Vec<String> = report.findings.iter().take(NAMED).map(words).collect();
     let message = format!(
-        "of {}{} messages {} are missing, {} different and {} extra at the target: {}; status.verify lists them, and \
+        "of {} {} are missing, {} different and {} extra at the target: {}; status.verify lists them, and \
          rocketmq-connector verify",
-        if is_table(spec) { "the rows of " } else { "" },
-        counts.source,
+        match (is_database(spec), is_table(spec)) {
+            (true, _) => format!("{} rows", counts.source),
+            (false, true) => format!("the rows of {} messages", counts.source),
+            (false, false) => format!("{} messages", counts.source),
+        },
         counts.missing,
         counts.different,
         counts.extra,
@@ -115,7 +126,12 @@ pub fn condition(spec: &RocketMQSyncSpec, report: Option<&VerifyReport>) -> Opti
     Some(Draft::new(types::VERIFIED, false, reasons::DIFFERENCES_FOUND, message))
 }
 
-/// Whether rows are compared.
+/// Whether the rows of the source are compared.
+fn is_database(spec: &RocketMQSyncSpec) -> bool {
+    spec.source.postgres.is_some() || spec.source.mysql.is_some()
+}
+
+/// Whether rows of the target are compared.
 fn is_table(spec: &RocketMQSyncSpec) -> bool {
     spec.target.postgres.is_some() || spec.target.mysql.is_some()
 }
@@ -208,6 +224,16 @@ mod tests {
         assert!(outcome(Some(&lost)).is_false());
         let shown = status(&lost, 20);
         assert_eq!((shown.state.as_str(), shown.missing, shown.differences[0].key.as_str()), ("Finished", 1, "k7"));
+        let mut database = spec();
+        database.source = serde_json::from_value(json!({"postgres": {
+            "server": {"host": "h", "database": "d", "username": {"value": "a"}, "password": {"value": "b"}}, "tables": ["t"]}}))
+        .unwrap();
+        let rows = report(VerifyCounts { source: 9, target: 7, left_out: 1, undecided: 1, ..VerifyCounts::default() });
+        let words = |report| format!("{:?}", condition(&database, Some(report)).unwrap());
+        let all =
+            "9 rows were compared: the topics have 7 of them as they should be, 1 are left out, 1 cannot be judged";
+        assert!(words(&rows).contains(all), "{}", words(&rows));
+        assert!(words(&lost).contains("of 9 rows 1 are missing, 0 different and 0 extra at the target: Missing k7 "));
         let mut without = spec();
         without.verify = None;
         assert!(condition(&without, Some(&lost)).is_none());

@@ -1,6 +1,6 @@
 //! Where records come from. A source is asked for records again and again, and told how far they are durably at the target.
 
-mod database;
+pub(super) mod database;
 pub mod mysql;
 pub mod postgres;
 pub mod rocketmq;

@@ -151,8 +151,17 @@ impl Sync {
         self.state.opened(sinks.len());
         self.state.metrics.in_flight.set(0);
         let source = Arc::new(source);
+        let pump = async {
+            let ended = self.pump(setting.clone(), Arc::clone(&source), sinks).await;
+            if matches!(ended, Ended::Finished) && self.config.verify.is_some() {
+                tracing::info!("everything was read and written; it is there to be compared");
+                session.cancelled().await;
+                return Ended::Cancelled;
+            }
+            ended
+        };
         let ended = tokio::select! {
-            ended = self.pump(setting.clone(), Arc::clone(&source), sinks) => ended,
+            ended = pump => ended,
             () = self.watch(&source) => Ended::Cancelled,
             () = verify::watch(&setting, &self.steps, &source) => Ended::Cancelled,
         };

@@ -9,6 +9,7 @@ use super::super::report::Reporter;
 use super::super::sync::Setting;
 use super::super::sync::cluster;
 use super::super::transform::Steps;
+use super::capture;
 use super::run::Outcome;
 use super::task::{compare, since_windows};
 use crate::rocketmq::{Client, Queue};
@@ -18,7 +19,7 @@ use crate::worker_config::sync_topics::whole_name;
 use crate::worker_config::{Identity, SyncConfig};
 
 /// Compares what the consumer group of a sync has acknowledged, of what was stored since a time (milliseconds since the Unix epoch),
-/// with what its target holds. Lists `most` differences.
+/// with what its target holds; of a database, its tables as they are, whatever the time. Lists `most` differences.
 ///
 /// # Errors
 /// A cluster cannot be read, or the sync cannot be verified.
@@ -33,8 +34,7 @@ pub async fn verify(config: SyncConfig, identity: Identity, since: i64, most: us
         has_waited: Arc::default(),
     };
     let SourceConfig::RocketMq(source) = &setting.config.source else {
-        let message = "only a sync from RocketMQ can be verified";
-        return Err(reported("NotImplemented", message, "compare by other means"));
+        return capture::compare(&setting, &steps, most).await;
     };
     let from = cluster::connect(&setting, &source.cluster, "the source").await?;
     let compared = async {

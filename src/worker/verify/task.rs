@@ -1,7 +1,7 @@
 //! Runs of a worker: at an interval, and when the operator orders one.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::error::rocketmq_report;
 use super::super::source::AnySource;
@@ -9,7 +9,9 @@ use super::super::source::rocketmq::RocketMqSource;
 use super::super::sync::Setting;
 use super::super::sync::cluster;
 use super::super::transform::Steps;
+use super::capture;
 use super::run::{Outcome, Subject};
+use super::schedule::{Cause, LOOK, Schedule};
 use super::table::TableSubject;
 use super::window::Window;
 use crate::rocketmq::{Client, Queue};
@@ -17,14 +19,15 @@ use crate::worker_config::report::ReportedError;
 use crate::worker_config::sync::TargetConfig;
 use crate::worker_config::verify::{VerifyConfig, VerifyReport};
 
-/// Time between two looks at how far the source is.
-const LOOK: Duration = Duration::from_millis(500);
-
 /// Verifies as the configuration has it, for ever.
 pub async fn watch(setting: &Setting, steps: &Steps, source: &AnySource) {
-    if let (Some(config), AnySource::RocketMq(source)) = (&setting.config.verify, source) {
-        let task = Task { setting, steps, source, config, begun: BTreeMap::new(), report: VerifyReport::default() };
-        task.run().await;
+    match (&setting.config.verify, source) {
+        (Some(config), AnySource::RocketMq(source)) => {
+            let task = Task { setting, steps, source, config, begun: BTreeMap::new(), report: VerifyReport::default() };
+            task.run().await;
+        }
+        (Some(config), AnySource::Postgres(_) | AnySource::MySql(_)) => capture::watch(setting, steps, config).await,
+        (None, _) => {}
     }
     std::future::pending().await
 }
@@ -51,33 +54,18 @@ struct Begun {
     compared_at_millis: i64,
 }
 
-/// What makes a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    Order,
-    Interval,
-}
-
 impl Task<'_> {
     async fn run(mut self) {
         let mut instructions = self.setting.reporter.instructions();
-        let mut order = None;
-        let mut ran = Instant::now();
+        let mut schedule = Schedule::new(self.config);
         self.tell();
         loop {
             self.look();
             let told = instructions.borrow_and_update().verify.clone();
-            let is_due =
-                self.config.interval_millis.is_some_and(|millis| ran.elapsed() >= Duration::from_millis(millis));
-            let cause = match (told.is_some() && told != order, is_due) {
-                (true, _) => Some(Cause::Order),
-                (false, true) => Some(Cause::Interval),
-                (false, false) => None,
-            };
-            if let Some(cause) = cause.filter(|_| !self.begun.is_empty()) {
-                order = told;
+            if let Some(cause) = schedule.due(told.as_ref()).filter(|_| !self.begun.is_empty()) {
+                schedule.begin(told);
                 self.verify(cause).await;
-                ran = Instant::now();
+                schedule.end();
             }
             tokio::time::sleep(LOOK).await;
         }

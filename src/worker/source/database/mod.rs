@@ -4,6 +4,7 @@
 
 pub mod changes;
 pub mod definition;
+pub mod inspect;
 pub mod ledger;
 pub mod row;
 pub mod rows;
@@ -44,6 +45,15 @@ pub enum Trouble {
     Again(ReportedError),
     /// Somebody has to decide something.
     Stopped(ReportedError),
+}
+
+impl Trouble {
+    /// What it is, without what is done about it.
+    #[must_use]
+    pub fn report(self) -> ReportedError {
+        let (Self::Again(report) | Self::Stopped(report)) = self;
+        report
+    }
 }
 
 impl From<Failure> for Trouble {
@@ -89,7 +99,7 @@ impl<Snapshot: Clone + Send + Sync + 'static> DatabaseSource<Snapshot> {
         };
         let session = match engine.connect().await {
             Ok(session) => session,
-            Err(Trouble::Again(report) | Trouble::Stopped(report)) => return Err(at_source(report)),
+            Err(trouble) => return Err(at_source(trouble.report())),
         };
         let task = tokio::spawn(run::until_stopped(engine, session));
         Ok(Self { records: receiver.into(), shared, stop, task: Some(task).into() })

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::super::super::error::reported;
+use super::super::database::row::Shape;
 use super::control::{Control, Texts};
 use super::log::Charset;
 use super::value::Kind;
@@ -87,6 +88,12 @@ impl Table {
     /// The columns of the key.
     pub fn key_columns(&self) -> impl Iterator<Item = &TableColumn> {
         self.key.iter().filter_map(|name| self.columns.iter().find(|column| column.name == *name))
+    }
+
+    /// What its records share, in the partition of a sync.
+    #[must_use]
+    pub fn shape(&self, slot: &str) -> Shape {
+        Shape { partition: slot.into(), entity: self.name.clone().into(), key_fields: self.key.clone().into() }
     }
 
     /// `` `a`, `b` ``.

@@ -66,21 +66,21 @@ impl<'a> Reader<'a> {
         self.session.tables.get(&format!("{database}.{table}"))
     }
 
-    /// Takes the description of a table.
+    /// Takes the description of a table; whether it is one that is read.
     ///
     /// # Errors
     /// It cannot be used, or the definition has changed and the sync is to stop then.
-    pub fn describe(&mut self, data: &[u8], transaction: &mut Transaction, records: &mut Vec<Record>) -> Result<()> {
+    pub fn describe(&mut self, data: &[u8], transaction: &mut Transaction, records: &mut Vec<Record>) -> Result<bool> {
         let malformed = || unexpected("a description of a table in the binary log cannot be read");
         let map = TableMap::read(data).ok_or_else(malformed)?;
         let (database, name) = (String::from_utf8_lossy(map.database), String::from_utf8_lossy(map.table));
         let (id, found) = (map.id, self.table(&database, &name));
         let Some(table) = found else {
             self.described.remove(&id);
-            return Ok(());
+            return Ok(false);
         };
         if self.described.get(&id).is_some_and(|known| known.event == data) {
-            return Ok(());
+            return Ok(true);
         }
         let mut columns = map.columns(&self.session.charsets).map_err(|unusable| match unusable {
             Unusable::Malformed => malformed(),
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
         let policy = (self.run.config.ddl, "source.mysql.ddl");
         self.definitions.meet(policy, &shape, &definition, told, transaction, records)?;
         self.described.insert(id, Described { table, event: data.to_vec(), columns, is_wanted, shape });
-        Ok(())
+        Ok(true)
     }
 
     /// Whether an event has rows of a table that is read.
@@ -211,24 +211,26 @@ impl<'a> Reader<'a> {
     }
 
     /// A table was truncated. When some of its chunks were read before that and others behind it, the log has the rows of
-    /// the latter once more, and they are told again: the truncation takes them from the target, too.
+    /// the latter once more, and they are told again: the truncation takes them from the target, too. Whether it is a table that
+    /// is read.
     pub fn truncate(
         &mut self,
         (database, name): (&str, &Name),
         transaction: &mut Transaction,
         records: &mut Vec<Record>,
-    ) {
+    ) -> bool {
         let database = name.database.as_deref().unwrap_or(database);
-        let Some(table) = self.table(database, &name.table) else { return };
+        let Some(table) = self.table(database, &name.table) else { return false };
         let (unseen, all) = self.unseen(table, transaction);
         if unseen == 0 && all > 0 {
             // Every row was read behind it.
-            return;
+            return true;
         }
         self.tell(table, Operation::Truncate, None, transaction, records);
         if self.chunks.remove(&table.name).is_some_and(|chunks| !chunks.is_empty()) {
             transaction.emptied.push(table.name.clone());
         }
+        true
     }
 
     /// A table was dropped.

@@ -32,6 +32,8 @@ pub struct Group {
     pub has_rows: bool,
     /// Whether it is decided later whether it happens.
     pub is_prepared: bool,
+    /// Whether it is about a table that is read, even if all of it was left out.
+    pub is_ours: bool,
 }
 
 /// A session that reads the log.
@@ -150,17 +152,18 @@ impl Feed {
             transaction: Transaction::new(start, 0, at_millis),
             has_rows: false,
             is_prepared: false,
+            is_ours: false,
         })
     }
 
     /// Ends the group; where the log goes on behind it.
-    pub fn finish(&mut self) -> Option<(Transaction, LogPosition)> {
+    pub fn finish(&mut self) -> Option<(Group, LogPosition)> {
         self.is_inside = false;
-        let transaction = self.group.take()?.transaction;
+        let group = self.group.take()?;
         // One that reaches behind 4 GiB is read again: the log has no number for its end.
         let is_beyond = self.offset >= u64::from(u32::MAX);
-        let end = if is_beyond { transaction.offset } else { self.place() };
-        Some((transaction, end))
+        let end = if is_beyond { group.transaction.offset } else { self.place() };
+        Some((group, end))
     }
 
     /// Ends the session.

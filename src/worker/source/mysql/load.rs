@@ -131,7 +131,8 @@ impl Run {
     }
 }
 
-fn cells(table: &Table, row: Row) -> Cells {
+/// A row of the statement as one.
+pub fn cells(table: &Table, row: Row) -> Cells {
     let mut cells = Cells::default();
     for (column, value) in table.columns.iter().zip(row.unwrap()) {
         let (value, size) = json(column.kind, value);
@@ -141,7 +142,7 @@ fn cells(table: &Table, row: Row) -> Cells {
 }
 
 /// The statement that reads the rows behind `lower`, up to and including `upper`.
-fn statement(table: &Table, lower: Option<&[String]>, upper: Option<&[String]>) -> String {
+pub fn statement(table: &Table, lower: Option<&[String]>, upper: Option<&[String]>) -> String {
     let columns = table.columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ");
     let rows = range(table, lower, upper);
     let order = if table.has_pieces { format!(" ORDER BY {}", table.key_list()) } else { String::new() };

@@ -11,6 +11,7 @@ mod catalog;
 mod change;
 mod control;
 mod feed;
+mod inspect;
 mod json;
 mod load;
 mod log;
@@ -27,6 +28,7 @@ use super::super::sync::Setting;
 use super::database::{DatabaseSource, Result, Trouble, unexpected};
 use crate::worker_config::report::ReportedError;
 use crate::worker_config::sync::MySqlSourceConfig;
+pub use inspect::MySqlInspector;
 use position::LogPosition;
 use run::Run;
 

@@ -44,18 +44,25 @@ impl Progress<'_> {
     /// # Errors
     /// The user may not.
     pub async fn ensure(&self) -> Result<()> {
-        let what = "failed to look for the progress";
-        let names = OWN_TABLES.map(literal).join(", ");
-        let found = format!(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN ({names})"
-        );
-        if self.control.rows(what, &found).await?.len() == TABLES.len() {
+        if self.exists().await? {
             return Ok(());
         }
         for table in TABLES {
             self.control.rows("failed to create the tables of the progress", table).await?;
         }
         Ok(())
+    }
+
+    /// Whether the tables are there.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn exists(&self) -> Result<bool> {
+        let names = OWN_TABLES.map(literal).join(", ");
+        let found = format!(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN ({names})"
+        );
+        Ok(self.control.rows("failed to look for the progress", &found).await?.len() == TABLES.len())
     }
 
     /// What is known, and where in the log the sync is.

@@ -20,7 +20,7 @@ use super::progress::Progress;
 use super::snapshot::first_place;
 use super::stream::gone;
 use super::variables::check_server;
-use crate::worker_config::sync::{Mode, MySqlSourceConfig};
+use crate::worker_config::sync::{DatabaseConfig, Mode, MySqlSourceConfig};
 
 /// Time between two notes of what is acknowledged.
 const SAVE: Duration = Duration::from_millis(250);
@@ -70,6 +70,19 @@ impl Session {
     }
 }
 
+/// A connection.
+pub async fn connection(server: &DatabaseConfig, access: &Access) -> Result<Conn> {
+    let settings = OptsBuilder::from_opts(mysql::settings(server, access)).max_allowed_packet(Some(LARGEST));
+    let mut conn = mysql::connect_with(server, settings.into()).await?;
+    for setting in SETTINGS {
+        match conn.query_drop(setting).await {
+            Err(Error::Server(error)) if error.code == UNKNOWN_VARIABLE => {}
+            set => set.map_err(|error| mysql::failure(server, "failed to prepare the session", &error))?,
+        }
+    }
+    Ok(conn)
+}
+
 impl Run {
     /// Prepares a run; connects to nothing.
     pub fn new(config: &MySqlSourceConfig, pipe: Pipe<LogPosition>) -> Self {
@@ -87,25 +100,12 @@ impl Run {
 
     /// A connection.
     pub async fn connection(&self, access: &Access) -> Result<Conn> {
-        let server = &self.config.server;
-        let settings = OptsBuilder::from_opts(mysql::settings(server, access)).max_allowed_packet(Some(LARGEST));
-        let mut conn = mysql::connect_with(server, settings.into()).await?;
-        for setting in SETTINGS {
-            match conn.query_drop(setting).await {
-                Err(Error::Server(error)) if error.code == UNKNOWN_VARIABLE => {}
-                set => set.map_err(|error| mysql::failure(server, "failed to prepare the session", &error))?,
-            }
-        }
-        Ok(conn)
+        connection(&self.config.server, access).await
     }
 
     /// What the records of a table share.
     pub fn shape(&self, table: &Table) -> Shape {
-        Shape {
-            partition: self.config.slot.as_str().into(),
-            entity: table.name.clone().into(),
-            key_fields: table.key.clone().into(),
-        }
+        table.shape(&self.config.slot)
     }
 
     /// Where the log goes on: where the target has everything, or where it is now.

@@ -10,7 +10,7 @@ use super::super::super::error::reported;
 use super::super::database::changes::{Changes, Transaction};
 use super::super::database::ledger::End;
 use super::change::Reader;
-use super::feed::Feed;
+use super::feed::{Feed, Group};
 use super::log::kinds;
 use super::position::LogName;
 use super::run::{Run, Session};
@@ -125,7 +125,8 @@ impl Run {
             }
             kinds::TABLE_MAP => {
                 let before = changes.records.len();
-                reader.describe(data, &mut feed.group(start, at_millis).transaction, &mut changes.records)?;
+                let group = feed.group(start, at_millis);
+                group.is_ours |= reader.describe(data, &mut group.transaction, &mut changes.records)?;
                 changes.count(before);
             }
             kind if kinds::are_rows(kind) => {
@@ -196,7 +197,7 @@ impl Run {
                 !group.has_rows
             }
             Statement::Truncate(name) => {
-                reader.truncate((&database, &name), transaction, &mut changes.records);
+                group.is_ours |= reader.truncate((&database, &name), transaction, &mut changes.records);
                 !group.has_rows
             }
             Statement::Drop(names) => {
@@ -217,10 +218,11 @@ impl Run {
 
 /// The group of events that is being read ends here.
 fn finish(feed: &mut Feed, changes: &mut Changes) {
-    let Some((transaction, position)) = feed.finish() else { return };
+    let Some((Group { transaction, is_ours, .. }, position)) = feed.finish() else { return };
     let Transaction { offset, index, definitions, emptied, .. } = transaction;
     let has_changes = index > 0 || !definitions.is_empty();
-    if has_changes || feed.told.elapsed() >= IDLE {
+    // Verification takes what is behind the place that was noted, and about a table that is read, for what is still to come.
+    if has_changes || is_ours || feed.told.elapsed() >= IDLE {
         feed.told = Instant::now();
         changes.end(offset, End::Log { position, definitions, emptied });
     }

@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 
 use super::super::super::database::postgres::failure;
 use super::super::super::error::reported;
+use super::super::database::row::Shape;
 use super::{Result, Trouble, literal, quoted};
 use crate::worker_config::sync::DatabaseConfig;
 
@@ -44,6 +45,12 @@ impl Table {
     /// The columns of the key.
     pub fn key_columns(&self) -> impl Iterator<Item = &TableColumn> {
         self.key.iter().filter_map(|name| self.columns.iter().find(|column| column.name == *name))
+    }
+
+    /// What its records share, in the partition of a slot.
+    #[must_use]
+    pub fn shape(&self, slot: &str) -> Shape {
+        Shape { partition: slot.into(), entity: self.name.clone().into(), key_fields: self.key.clone().into() }
     }
 
     /// `("a", "b")`.

@@ -134,7 +134,7 @@ impl Run {
             let mut inner = self.pipe.shared.lock();
             let chunks = &inner.table(&table.name).chunks;
             let lower = number.checked_sub(1).and_then(|before| chunks[before].upper.clone());
-            let statement = statement(table, lower.as_deref(), chunks[number].upper.as_deref());
+            let statement = statement(table, lower.as_deref(), chunks[number].upper.as_deref(), None);
             (statement, inner.open_chunk(&table.name, number))
         };
         let stream = reader.copy_out(&statement).await.map_err(failed)?;
@@ -149,12 +149,13 @@ impl Run {
     }
 }
 
-/// The statement that reads the rows behind `lower`, up to and including `upper`.
-fn statement(table: &Table, lower: Option<&[String]>, upper: Option<&[String]>) -> String {
+/// The statement that reads the rows behind `lower`, up to and including `upper`, or the first `most` of them.
+pub fn statement(table: &Table, lower: Option<&[String]>, upper: Option<&[String]>, most: Option<usize>) -> String {
     let columns = table.columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ");
     let rows = range(table, lower, upper);
     let order = if table.key.is_empty() { String::new() } else { format!(" ORDER BY {}", table.key_list()) };
-    format!("COPY (SELECT {columns} FROM {}{rows}{order}) TO STDOUT", table.quoted)
+    let limit = most.map(|most| format!(" LIMIT {most}")).unwrap_or_default();
+    format!("COPY (SELECT {columns} FROM {}{rows}{order}{limit}) TO STDOUT", table.quoted)
 }
 
 /// The condition for the rows behind `lower`, up to and including `upper`.
@@ -167,7 +168,7 @@ fn range(table: &Table, lower: Option<&[String]>, upper: Option<&[String]>) -> S
 }
 
 /// A line as a row.
-fn row(table: &Table, line: &str) -> Cells {
+pub fn row(table: &Table, line: &str) -> Cells {
     let mut cells = Cells::default();
     for (column, text) in table.columns.iter().zip(copied(line)) {
         let size = text.as_ref().map_or(0, String::len);
@@ -194,14 +195,16 @@ mod tests {
     fn chunks_follow_each_other_by_key() {
         let (lower, upper) = (["it's".to_owned(), "7".to_owned()], ["k".to_owned(), "1".to_owned()]);
         assert_eq!(
-            statement(&table(&["part", "id"]), Some(&lower), Some(&upper)),
+            statement(&table(&["part", "id"]), Some(&lower), Some(&upper), None),
             "COPY (SELECT \"id\", \"part\" FROM \"public\".\"orders\" \
              WHERE ROW(\"part\", \"id\") > ROW('it''s'::text, '7'::bigint) \
              AND ROW(\"part\", \"id\") <= ROW('k'::text, '1'::bigint) \
              ORDER BY \"part\", \"id\") TO STDOUT"
         );
         let whole = "COPY (SELECT \"id\", \"part\" FROM \"public\".\"orders\") TO STDOUT";
-        assert_eq!(statement(&table(&[]), None, None), whole);
+        assert_eq!(statement(&table(&[]), None, None, None), whole);
+        let first = "COPY (SELECT \"id\", \"part\" FROM \"public\".\"orders\" ORDER BY \"id\" LIMIT 7) TO STDOUT";
+        assert_eq!(statement(&table(&["id"]), None, None, Some(7)), first);
         let cells = row(&table(&["part", "id"]), "7\tx\n");
         assert_eq!(serde_json::Value::Object(cells.fields), serde_json::json!({"id": 7, "part": "x"}));
     }

@@ -9,6 +9,7 @@ mod catalog;
 mod change;
 mod copy;
 mod feed;
+mod inspect;
 mod load;
 mod pgoutput;
 mod progress;
@@ -22,6 +23,7 @@ use super::super::sync::Setting;
 use super::database::{DatabaseSource, Result, Trouble, unexpected};
 use crate::worker_config::report::ReportedError;
 use crate::worker_config::sync::PostgresSourceConfig;
+pub use inspect::PostgresInspector;
 use run::Run;
 use snapshot::Snapshot;
 

@@ -54,10 +54,17 @@ impl Progress<'_> {
     /// # Errors
     /// The user may not.
     pub async fn ensure(&self) -> Result<()> {
+        if self.exists().await? { Ok(()) } else { self.run(TABLES).await }
+    }
+
+    /// Whether the tables are there.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn exists(&self) -> Result<bool> {
         let found = "SELECT to_regclass('rocketmq_connector.sync_table') IS NOT NULL \
                      AND to_regclass('rocketmq_connector.sync_chunk') IS NOT NULL";
-        let is_there = self.query(found).await?.first().is_some_and(|row| row.get(0));
-        if is_there { Ok(()) } else { self.run(TABLES).await }
+        Ok(self.query(found).await?.first().is_some_and(|row| row.get(0)))
     }
 
     /// What is known.

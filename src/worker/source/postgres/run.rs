@@ -14,7 +14,7 @@ use super::feed::Feed;
 use super::progress::Progress;
 use super::snapshot::Snapshot;
 use super::{Result, Trouble};
-use crate::worker_config::sync::{Mode, PostgresSourceConfig};
+use crate::worker_config::sync::{DatabaseConfig, Mode, PostgresSourceConfig};
 
 /// How values are written, and that no time limit of the server's configuration ends a long read.
 pub const SETTINGS: [(&str, &str); 7] = [
@@ -52,6 +52,16 @@ impl Session {
     }
 }
 
+/// A connection of the pipeline `name` for `purpose`, which writes values as those of the log are written.
+pub async fn connection(server: &DatabaseConfig, access: &Access, name: &str, purpose: &str) -> Result<Client> {
+    let client = postgres::connect(server, access, &format!("rocketmq-connector {name} {purpose}")).await?;
+    let settings = SETTINGS.into_iter().chain(postgres::WATCH);
+    let settings: String = settings.map(|(name, value)| format!("SET {name} = '{value}';")).collect();
+    let set = client.batch_execute(&settings).await;
+    set.map_err(|error| postgres::failure(server, "failed to prepare the session", &error))?;
+    Ok(client)
+}
+
 impl Run {
     /// Prepares a run; connects to nothing.
     pub fn new(config: &PostgresSourceConfig, pipe: Pipe<Snapshot>) -> Self {
@@ -60,22 +70,12 @@ impl Run {
 
     /// A connection for `purpose`.
     pub async fn connection(&self, access: &Access, purpose: &str) -> Result<Client> {
-        let application = format!("rocketmq-connector {} {purpose}", self.pipe.name);
-        let client = postgres::connect(&self.config.server, access, &application).await?;
-        let settings = SETTINGS.into_iter().chain(postgres::WATCH);
-        let settings: String = settings.map(|(name, value)| format!("SET {name} = '{value}';")).collect();
-        let set = client.batch_execute(&settings).await;
-        set.map_err(|error| postgres::failure(&self.config.server, "failed to prepare the session", &error))?;
-        Ok(client)
+        connection(&self.config.server, access, &self.pipe.name, purpose).await
     }
 
     /// What the records of a table share.
     pub fn shape(&self, table: &Table) -> Shape {
-        Shape {
-            partition: self.config.slot.as_str().into(),
-            entity: table.name.clone().into(),
-            key_fields: table.key.clone().into(),
-        }
+        table.shape(&self.config.slot)
     }
 }
 
