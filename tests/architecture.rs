@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -296,6 +297,27 @@ fn files_have_one_subject() {
 }
 
 /// `file::function` in the page on Dapr names a test.
+#[test]
+fn the_rocketmq_layer_alone_has_its_libraries() {
+    // `benches/client` compiles `src/rocketmq` without the project, and is built by hand only.
+    let dependencies = |path: &str| {
+        let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let (_, section) = manifest.split_once("[dependencies]").unwrap();
+        let lines = section.lines().take_while(|line| !line.starts_with('['));
+        let named = lines.filter_map(|line| Some(line.split_once(" = ")?.0.to_owned()));
+        named.collect::<BTreeSet<String>>()
+    };
+    let (all, layer) = (dependencies("Cargo.toml"), dependencies("benches/client/Cargo.toml"));
+    let mut violations = Vec::new();
+    for source in sources().iter().filter(|source| source.path.starts_with("src/rocketmq/")) {
+        for (number, line) in source.production() {
+            let missing = all.difference(&layer).filter(|name| names(code(line), &name.replace('-', "_")));
+            violations.extend(missing.map(|name| format!("{}:{number}: benches/client lacks {name}", source.path)));
+        }
+    }
+    report(&violations);
+}
+
 #[test]
 fn every_proof_of_the_page_on_dapr_is_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
