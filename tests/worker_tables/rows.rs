@@ -53,7 +53,9 @@ async fn a_table_that_somebody_else_makes_in_the_same_moment_is_written_to() {
             continue; // MySQL locks the name
         }
         // One transaction, so that nobody sees the table before the pause is over.
-        let made = format!("CREATE TABLE {table} (id bigint PRIMARY KEY); SELECT pg_sleep(3)");
+        let user = server.setting("APP_USER");
+        let made =
+            format!("CREATE TABLE {table} (id bigint PRIMARY KEY); GRANT ALL ON {table} TO {user}; SELECT pg_sleep(3)");
         let config = sync(&broker, &topic, &server, &table);
         let (report, ()) = tokio::join!(run_through(&config, 1), server.run(&made));
         assert_eq!((report.written, report.failed_writes > 0), (1, true), "{report:?}");
