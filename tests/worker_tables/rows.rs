@@ -44,26 +44,6 @@ async fn operations_make_and_change_rows_of_a_table_that_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_somebody_else_makes_in_the_same_moment_is_written_to() {
-    let broker = Broker::named("5.4.0-plain");
-    let topic = broker.topic("race", 1).await;
-    publish(&broker, vec![tapdata(&topic, "insert", r#"{"id":1}"#)]).await;
-    for (server, table) in servers("race") {
-        if !server.is_postgres() {
-            continue; // MySQL locks the name
-        }
-        // One transaction, so that nobody sees the table before the pause is over.
-        let user = server.setting("APP_USER");
-        let made =
-            format!("CREATE TABLE {table} (id bigint PRIMARY KEY); GRANT ALL ON {table} TO {user}; SELECT pg_sleep(3)");
-        let config = sync(&broker, &topic, &server, &table);
-        let (report, ()) = tokio::join!(run_through(&config, 1), server.run(&made));
-        assert_eq!((report.written, report.failed_writes > 0), (1, true), "{report:?}");
-        assert_eq!(server.count(&format!("SELECT count(*) FROM {table}")).await, 1);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn debezium_and_raw_messages_are_rows() {
     let broker = Broker::named("4.9.7-plain");
     let topic = broker.topic("debezium", 1).await;

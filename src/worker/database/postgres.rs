@@ -93,10 +93,7 @@ fn ended(error: &Error) {
 pub fn failure(config: &DatabaseConfig, what: &str, error: &Error) -> Failure {
     match error.as_db_error() {
         Some(said) => {
-            // Two sessions that make the same table or schema at once: `IF NOT EXISTS` does not keep one of them from this.
-            let is_race = said.code().code() == "23505" && said.schema() == Some("pg_catalog");
-            let cause = if is_race { Cause::Busy } else { cause(said.code().code()) };
-            let mut failure = cause.failure(format!("{what}: {}", words(error)));
+            let mut failure = cause(said.code().code()).failure(format!("{what}: {}", words(error)));
             // 57P01 to 57P03: the server ends the session.
             if said.code().code().starts_with("57P") {
                 failure.kind = FailureKind::Lost;
