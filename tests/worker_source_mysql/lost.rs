@@ -39,6 +39,28 @@ async fn changing(database: &Database) -> (JoinHandle<History>, Arc<AtomicBool>)
     (tokio::spawn(changes), stop)
 }
 
+/// Lets the sync write what is left, and compares what was committed with the topic.
+async fn nothing_is_lost(
+    running: Running,
+    changes: JoinHandle<History>,
+    database: &Database,
+    (broker, topic): (&Broker, &str),
+    silence: Duration,
+) {
+    let mut history = changes.await.unwrap();
+    all(&running, database, LAST).await;
+    history.insert(-1, vec![None, Some(0)]);
+    running.stop().await;
+    let messages = read_all(broker, topic).await;
+    let compared = history::compare(&history, &messages, true);
+    println!(
+        "on after {silence:?}; {} rows, {} messages: 0 lost, {} twice",
+        history.len(),
+        messages.len(),
+        compared.repeated
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_whose_connections_died_ends_its_sessions_and_goes_on() {
     let (broker, database) = (Broker::named(BROKER), Database::new().await);
@@ -56,18 +78,7 @@ async fn a_source_whose_connections_died_ends_its_sessions_and_goes_on() {
         .await;
     let silence = began.elapsed();
     stop.store(true, Ordering::Relaxed);
-    let mut history = changes.await.unwrap();
-    all(&running, &database, LAST).await;
-    history.insert(-1, vec![None, Some(0)]);
-    running.stop().await;
-    let messages = read_all(&broker, &topic).await;
-    let compared = history::compare(&history, &messages, true);
-    println!(
-        "on after {silence:?}; {} rows, {} messages: 0 lost, {} twice",
-        history.len(),
-        messages.len(),
-        compared.repeated
-    );
+    nothing_is_lost(running, changes, &database, (&broker, &topic), silence).await;
     assert!(silence < WITH_ITS_OWN_SESSIONS_ENDED, "{silence:?}");
     database.clean().await;
 }
@@ -92,18 +103,7 @@ async fn a_worker_in_place_of_one_that_is_gone_waits_for_its_sessions_and_goes_o
     running.until("changes again", |report, sync| sync.written > 500 && report.state == WorkerState::Running).await;
     let silence = began.elapsed();
     stop.store(true, Ordering::Relaxed);
-    let mut history = changes.await.unwrap();
-    all(&running, &database, LAST).await;
-    history.insert(-1, vec![None, Some(0)]);
-    running.stop().await;
-    let messages = read_all(&broker, &topic).await;
-    let compared = history::compare(&history, &messages, true);
-    println!(
-        "on after {silence:?}; {} rows, {} messages: 0 lost, {} twice",
-        history.len(),
-        messages.len(),
-        compared.repeated
-    );
+    nothing_is_lost(running, changes, &database, (&broker, &topic), silence).await;
     assert!(silence < WITH_SESSIONS_OF_ANOTHER, "{silence:?}");
     database.clean().await;
 }

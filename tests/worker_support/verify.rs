@@ -55,6 +55,20 @@ pub async fn runs(running: &Running, count: u64) -> Vec<VerifyReport> {
     reports
 }
 
+/// Checks that no run has found anything wrong, or could not judge a row.
+pub fn raise_no_alarm(reports: &[VerifyReport]) {
+    for report in reports {
+        assert!(!report.counts.has_differences() && report.counts.undecided == 0, "{report:#?}");
+        assert_eq!(report.counts.target, report.counts.source);
+    }
+}
+
+/// Rows as they should be; of them: missing, different and extra ones, and those that cannot be judged.
+pub fn figures(report: &VerifyReport) -> (u64, u64, u64, u64, u64) {
+    let counts = report.counts;
+    (counts.target, counts.missing, counts.different, counts.extra, counts.undecided)
+}
+
 /// Runs `rocketmq-connector verify` with a manifest; its exit code, and what it prints.
 pub fn command(manifest: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();

@@ -1,36 +1,15 @@
 //! Source and target compared: what is lost, changed, invented or repeated is told by key.
 
-use std::process::Command;
-
-use rocketmq_connector::worker::report::Reporter;
 use rocketmq_connector::worker_config::WorkerReport;
-use rocketmq_connector::worker_config::report::Instructions;
 use rocketmq_connector::worker_config::verify::{Difference, VerifyConfig, VerifyReport};
 
+use super::worker_support::verify::{command, compared};
 use super::*;
 
 fn config(from: &Broker, source_topic: &str, to: &Broker, target_topic: &str) -> SyncConfig {
     let mut config = sync(from, source_topic, to, target_topic);
     config.verify = Some(VerifyConfig { interval_millis: None, window_millis: None, max_reported: 100 });
     config
-}
-
-/// Orders a comparison and waits for its end.
-async fn compared(running: &Running, order: &str) -> VerifyReport {
-    order_one(running.reporter(), order);
-    let before = finished(&running.report());
-    running.until("the comparison", |report, _| finished(report) > before).await;
-    let verify = running.report().verify.unwrap();
-    assert_eq!(verify.error, None);
-    verify
-}
-
-fn order_one(reporter: &Reporter, order: &str) {
-    reporter.instruct(Instructions { verify: Some(order.to_owned()), ..Instructions::default() });
-}
-
-fn finished(report: &WorkerReport) -> Option<i64> {
-    report.verify.as_ref().filter(|verify| !verify.is_running)?.finished_at_millis
 }
 
 fn listed(report: &VerifyReport) -> Vec<(Difference, String)> {
@@ -191,14 +170,7 @@ spec:
         from.name_server(),
         to.name_server()
     );
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("sync.yaml");
-    std::fs::write(&path, manifest).unwrap();
-    let verify = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rocketmq-connector"));
-        let output = command.args(["verify", "-f"]).arg(&path).args(arguments).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr))
-    };
+    let verify = |arguments: &[&str]| command(&manifest, arguments);
 
     let mut config = sync(&from, &source_topic, &to, &target_topic);
     source(&mut config).group = group.clone();

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +12,12 @@ use rocketmq_connector::worker::sink::postgres::PostgresConnection;
 use rocketmq_connector::worker::sink::table::compare::{Compare, Seen, Wanted};
 use rocketmq_connector::worker::sink::table::schema::Keyed;
 use rocketmq_connector::worker::sink::table::value::Cell;
-use rocketmq_connector::worker_config::report::Instructions;
 use rocketmq_connector::worker_config::sync::{Format, OnExists, OnInvalid, OnMissing, SourceConfig};
 use rocketmq_connector::worker_config::verify::{Difference, VerifyConfig, VerifyReport};
 use rocketmq_connector::worker_config::{SyncConfig, WorkerReport};
 
 use super::databases::Server;
+use super::worker_support::verify::{command, listed, outcome};
 use super::worker_support::{Broker, unique};
 use super::{Running, publish, sync, tapdata, target};
 
@@ -28,32 +27,12 @@ fn verified(broker: &Broker, topic: &str, server: &Server, table: &str) -> SyncC
     config
 }
 
-/// Orders a comparison and waits for its end.
-async fn compared(running: &Running, order: &str) -> VerifyReport {
-    let before = finished(&running.report());
-    running.reporter().instruct(Instructions { verify: Some(order.to_owned()), ..Instructions::default() });
-    running.until("the comparison", |report, _| finished(report) > before).await;
-    running.report().verify.unwrap()
-}
-
-fn finished(report: &WorkerReport) -> Option<i64> {
-    report.verify.as_ref().filter(|verify| !verify.is_running)?.finished_at_millis
-}
-
 /// Waits until everything is written and acknowledged.
 async fn dealt_with(running: &Running, count: u64) {
     let dealt = |sync: &rocketmq_connector::worker_config::report::SyncReport| {
         sync.written + sync.repeated + sync.left_out + sync.skipped + sync.dead_lettered
     };
     running.until("the end", |_, sync| dealt(sync) == count && sync.in_flight == 0 && sync.lag == Some(0)).await;
-}
-
-/// Kind, key and columns of what is listed, in the order of the keys.
-fn listed(report: &VerifyReport) -> Vec<(Difference, &str, String)> {
-    let finding = |finding: &'_ rocketmq_connector::worker_config::verify::Finding| finding.columns.join(",");
-    let mut found: Vec<_> = report.findings.iter().map(|one| (one.kind, one.key.as_str(), finding(one))).collect();
-    found.sort();
-    found
 }
 
 /// A message about the row `id`, in the order of that row.
@@ -101,7 +80,7 @@ async fn rows_that_are_lost_altered_or_back_again_are_told_by_key() {
         publish(&broker, (150..170).map(deleted).collect()).await;
         let running = Running::start(&config).await;
         dealt_with(&running, 270).await;
-        let report = compared(&running, "1").await;
+        let report = outcome(&running, "1").await;
         assert_eq!((report.error.as_ref(), report.findings.as_slice()), (None, &[][..]), "{instance}");
         let counts = report.counts;
         assert_eq!((counts.source, counts.target, counts.left_out, counts.undecided), (270, 200, 0, 0), "{instance}");
@@ -124,7 +103,7 @@ async fn rows_that_are_lost_altered_or_back_again_are_told_by_key() {
             let doc = r#"doc = '{"b": 108, "a": [1.5, "x"]}', text_doc = '{"a":2,"z":1}'"#;
             server.run(&format!("UPDATE {table} SET {doc} WHERE id = 108")).await;
         }
-        let report = compared(&running, "2").await;
+        let report = outcome(&running, "2").await;
         let expected = vec![
             (Difference::Missing, "id=104", String::new()),
             (Difference::Missing, "id=3", String::new()),
@@ -150,7 +129,7 @@ async fn rows_that_are_lost_altered_or_back_again_are_told_by_key() {
         publish(&broker, later).await;
         let running = Running::start(&config).await;
         dealt_with(&running, 13).await;
-        let report = compared(&running, "3").await;
+        let report = outcome(&running, "3").await;
         let expected = vec![
             (Difference::Missing, "id=104", String::new()),
             (Difference::Different, "id=106", "price".to_owned()),
@@ -245,13 +224,13 @@ async fn what_policies_leave_out_is_no_difference() {
         publish(&broker, messages.map(|(operation, body)| tapdata(&topic, operation, body)).to_vec()).await;
         let running = Running::start(&config).await;
         dealt_with(&running, 9).await;
-        let counts = compared(&running, "1").await.counts;
+        let counts = outcome(&running, "1").await.counts;
         assert!(!counts.has_differences(), "{counts:?}");
         assert_eq!((counts.source, counts.left_out, counts.target, counts.undecided), (9, 3, 4, 1), "{counts:?}");
         server.run(&format!("DELETE FROM {table} WHERE id = 1")).await;
         server.run(&format!("UPDATE {table} SET name = 'five' WHERE id = 5")).await;
         server.run(&format!("UPDATE {table} SET name = 'two' WHERE id = 2")).await;
-        let report = compared(&running, "2").await;
+        let report = outcome(&running, "2").await;
         let expected = vec![
             (Difference::Missing, "id=1", String::new()),
             (Difference::Different, "id=2", "name".to_owned()),
@@ -273,7 +252,7 @@ async fn a_table_without_a_key_is_refused_with_the_reason() {
         publish(&broker, vec![Message::new(&topic, r#"{"n":1}"#)]).await;
         let running = Running::start(&config).await;
         dealt_with(&running, 1).await;
-        let error = compared(&running, "1").await.error.unwrap();
+        let error = outcome(&running, "1").await.error.unwrap();
         assert_eq!(error.reason, "NotComparable", "{error:?}");
         assert!(error.message.contains("has no key"), "{error:?}");
         running.stop().await;
@@ -319,14 +298,7 @@ spec:
             server.setting("APP_USER"),
             server.setting("APP_PASSWORD"),
         );
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sync.yaml");
-        std::fs::write(&path, manifest).unwrap();
-        let verify = |arguments: &[&str]| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_rocketmq-connector"));
-            let output = command.args(["verify", "-f"]).arg(&path).args(arguments).output().unwrap();
-            (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr))
-        };
+        let verify = |arguments: &[&str]| command(&manifest, arguments);
         let mut config = verified(&broker, &topic, &server, "");
         target(&mut config).table = None;
         if let SourceConfig::RocketMq(source) = &mut config.source {
